@@ -1,0 +1,330 @@
+"""``guardian.toml`` as frozen, typed records.
+
+Owns every setting, its default, its unit and its range. Reading reports all problems at once, each by its key path.
+Only the file changes numbers: no setting is read from the environment, except secrets, which the file names by
+reference (``token_env`` or ``token_file``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from guardian.errors import ConfigError, Problem
+
+Seconds = Annotated[float, Meta(gt=0, description="seconds > 0")]
+Count = Annotated[int, Meta(ge=1, description="a whole number >= 1")]
+Bytes = Annotated[int, Meta(ge=1024, description="bytes >= 1024")]
+Port = Annotated[int, Meta(ge=0, le=65535, description="a port, 0 to 65535")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Positive = Annotated[float, Meta(gt=0, description="a number > 0")]
+LayerName = Literal["L0", "L1", "L2", "L3", "L4", "L5", "L6", "L7"]
+LevelName = Literal["none", "low", "medium", "high", "critical"]
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The HTTP face."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8787
+    xr_port: Port = 8788
+    otlp_port: Annotated[int, Meta(ge=-1, le=65535, description="a port, or -1 for none")] = -1
+    """Also serve ``/v1/logs`` and ``/v1/traces`` here (4318 is the standard port); -1 = only on ``port``."""
+    max_body_bytes: Bytes = 16 * 2**20
+    """Largest request body as received, still compressed."""
+    max_decoded_bytes: Bytes = 128 * 2**20
+    """Largest request body once decompressed."""
+
+
+class Journal(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The durable queue in front of the engine."""
+
+    segment_bytes: Bytes = 64 * 2**20
+    group_bytes: Bytes = 2**20
+    """A group is made durable once it holds this much …"""
+    group_wait_ms: Annotated[float, Meta(ge=0, le=1000, description="milliseconds, 0 to 1000")] = 10.0
+    """… or once its first record has waited this long."""
+    max_bytes: Bytes = 4 * 2**30
+    """Past this, senders get 429 until the engine has caught up."""
+    snapshot_interval_s: Seconds = 10.0
+
+
+class Engine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The scoring engine. Every value here can change a score, so all are part of the digest."""
+
+    max_entities: Count = 200_000
+    """Entities remembered per role; past it the one unseen for longest is forgotten, and counted."""
+    max_kinds: Count = 16_384
+    """Kinds remembered; past it the one unseen for longest is forgotten, and counted."""
+    max_pairs: Count = 1_000_000
+    """(entity, kind) pairs remembered per role; same rule."""
+    allowed_lateness_s: Seconds = 60.0
+    """An event older than the newest by more than this is scored as it comes, and counted as late."""
+    episode_gap_s: Seconds = 300.0
+    """Silence of one kind at one entity after which its next event starts a new episode."""
+    window_s: Seconds = 300.0
+    """Length of the windows in which an entity's history is counted."""
+    risk_half_life_s: Seconds = 150.0
+    active_s: Seconds = 900.0
+    """How long a kind stays part of its entity's risk after its last event."""
+    context_half_life_s: Seconds = 3600.0
+    persistence_half_life_s: Seconds = 86_400.0
+    rule_half_life_s: Seconds = 900.0
+    hold_s: Seconds = 300.0
+    """A level falls only after the score stayed under its band for this long."""
+    hash_seed: Annotated[int, Meta(ge=0, lt=2**63, description="a whole number, 0 to 2^63 - 1")] = 0
+    """Keys the hash of entity names. Set a secret one where outsiders choose names, so that none can be forged."""
+
+
+class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The map from risk (decades) to guardian score (points): straight lines between knots, written by calibrate."""
+
+    risk: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
+    score: tuple[float, ...] = (0.0, 20.0, 40.0, 60.0, 100.0)
+    confirmed_to: Annotated[float, Meta(ge=0, le=100, description="a score, 0 to 100")] = 45.0
+    """Above this score the map is an extrapolation of the data it was fitted on, and alerts say so."""
+
+
+class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """TAMV's rule scores and correlations, the ``rule`` channel."""
+
+    auth_failures: Count = 5
+    auth_window_s: Seconds = 300.0
+    injections: Count = 3
+    injection_window_s: Seconds = 3600.0
+    flood_events: Count = 1000
+    flood_window_s: Seconds = 60.0
+    rate_per_minute: Count = 100
+    honeypots: tuple[str, ...] = ()
+    """Names of targets that nobody has a reason to touch; a touch is high."""
+
+
+class Eoct(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The continuous ethical evaluation."""
+
+    profile: Literal["guardian", "tamv"] = "guardian"
+    """``tamv`` = faithful, no veto; ``guardian`` = one signal at ``veto_at`` gives at least review."""
+    veto_at: Share = 0.9
+
+
+class Ledger(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """MSR, the register of critical decisions."""
+
+    origin: Annotated[str, Meta(min_length=1, max_length=128, description="1 to 128 characters")] = (
+        "tamv-guardian.local/msr"
+    )
+    key_file: str = ""
+    """Ed25519 private key (PEM). Empty = one made on first start, in the data folder, readable by its owner only."""
+
+
+class Sink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One receiver of alerts (a ``[[sinks]]`` table)."""
+
+    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$", description="a name in lower case letters")]
+    type: Literal["http", "file"]
+    url: str = ""
+    path: str = ""
+    minimum_level: LevelName = "medium"
+    token_env: str = ""
+    """Name of the environment variable that holds the bearer token."""
+    token_file: str = ""
+    timeout_s: Seconds = 10.0
+    batch: Count = 100
+
+
+class Telemetry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Guardian's own traces and metrics, sent to an OpenTelemetry collector when an endpoint is given."""
+
+    endpoint: str = ""
+    """Base URL of an OTLP/HTTP receiver, for example ``http://127.0.0.1:4318``; empty = none."""
+    interval_s: Seconds = 15.0
+
+
+class Xr(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The XR gateway."""
+
+    max_connections: Count = 5_000
+    max_message_bytes: Bytes = 64 * 1024
+    messages_per_s: Positive = 200.0
+    """Messages taken from one connection per second; past it they are dropped and counted."""
+    tick_ms: Annotated[float, Meta(ge=10, le=10_000, description="milliseconds, 10 to 10000")] = 500.0
+    """How often changed guardian scenes are told."""
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole of ``guardian.toml``. ``Config()`` is the embedded default."""
+
+    language: Literal["es-MX", "en"] = "es-MX"
+    server: Server = Server()
+    journal: Journal = Journal()
+    engine: Engine = Engine()
+    calibration: Calibration = Calibration()
+    rules: Rules = Rules()
+    eoct: Eoct = Eoct()
+    ledger: Ledger = Ledger()
+    telemetry: Telemetry = Telemetry()
+    xr: Xr = Xr()
+    layers: dict[str, LayerName] = field(default_factory=dict)
+    """``source → layer``: where an event that states no layer belongs."""
+    sinks: tuple[Sink, ...] = ()
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of all that can change a score: engine, calibration, rules and layers.
+
+        It stands in every alert, so that the alert can be derived again. Ports, sinks and languages are left out:
+        they change no score, and an alert must keep its identity when the service moves to another port.
+        """
+        deciding = {
+            "engine": self.engine,
+            "calibration": self.calibration,
+            "rules": self.rules,
+            "layers": dict(sorted(self.layers.items())),
+        }
+        return hashlib.sha256(msgspec.json.encode(deciding, order="deterministic")).hexdigest()
+
+
+_SECTIONS: Final = {
+    name: kind
+    for name, kind in get_type_hints(Config, include_extras=True).items()
+    if isinstance(kind, type) and issubclass(kind, Struct)
+}
+
+
+def load(path: str | Path) -> Config:
+    """Read a ``guardian.toml``.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or says something unusable; every problem is listed.
+    """
+    file = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(file, [Problem("(file)", "a readable UTF-8 file", _reason(error))]) from None
+    return parse(text, file=file)
+
+
+def parse(text: str, *, file: str = "guardian.toml") -> Config:
+    r"""The configuration that a TOML text describes; ``file`` is the name that errors carry.
+
+    Raises:
+        ConfigError: the text is not TOML or says something unusable; every problem is listed.
+
+    >>> parse("[engine]\nhold_s = '5m'\n[eoct]\nveto = true")
+    Traceback (most recent call last):
+    ...
+    guardian.errors.ConfigError: guardian.toml: engine.hold_s: expected seconds > 0, got "5m"
+    guardian.toml: eoct.veto: expected one of profile, veto_at, got an unknown key
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(file, [Problem("(file)", "TOML", str(error))]) from None
+    problems: list[Problem] = []
+    values = _struct(Config, tree, "", problems)
+    if not problems:
+        problems += _across(values)
+    if problems:
+        raise ConfigError(file, problems)
+    return Config(**values)
+
+
+def _struct(kind: type[Struct], tree: dict[str, Any], path: str, problems: list[Problem]) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    required = {info.name for info in msgspec.structs.fields(kind) if info.required}
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        here = f"{path}{key}"
+        if key not in hints:
+            problems.append(Problem(here, f"one of {', '.join(hints)}", "an unknown key"))
+        elif kind is Config and key in _SECTIONS:
+            if isinstance(value, dict):
+                values[key] = _SECTIONS[key](**_struct(_SECTIONS[key], value, f"{here}.", problems))
+            else:
+                problems.append(Problem(here, f"a table [{here}]", _shown(value)))
+        elif kind is Config and key == "sinks":
+            values[key] = _sinks(value, problems)
+        elif kind is Config and key == "layers" and isinstance(value, dict):
+            for source, layer in value.items():
+                _leaf(LayerName, layer, f"{here}.{source}", problems)
+            values[key] = value
+        else:
+            values[key] = _leaf(hints[key], value, here, problems)
+    problems.extend(Problem(f"{path}{name}", "a value", "nothing") for name in sorted(required - tree.keys()))
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _leaf(hint: Any, value: Any, key: str, problems: list[Problem]) -> Any:
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        problems.append(Problem(key, _expected(hint, error), _shown(value)))
+        return None
+
+
+def _sinks(value: Any, problems: list[Problem]) -> tuple[Sink, ...] | None:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        problems.append(Problem("sinks", "tables [[sinks]]", _shown(value)))
+        return None
+    sinks: list[Sink] = []
+    for index, item in enumerate(value):
+        before = len(problems)
+        values = _struct(Sink, item, f"sinks[{index}].", problems)
+        if len(problems) == before:
+            sinks.append(Sink(**values))
+    return tuple(sinks)
+
+
+def _across(values: dict[str, Any]) -> list[Problem]:
+    """What no single value can say about itself."""
+    problems: list[Problem] = []
+    calibration: Calibration = values.get("calibration", Calibration())
+    knots = len(calibration.risk)
+    if knots < 2 or knots != len(calibration.score):
+        got = f"{knots} and {len(calibration.score)}"
+        problems.append(
+            Problem("calibration", "risk and score with the same number of knots, at least 2", got)
+        )
+    for key, knot in (("risk", calibration.risk), ("score", calibration.score)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(knot)):
+            problems.append(Problem(f"calibration.{key}", "strictly rising knots", _shown(list(knot))))
+    names: set[str] = set()
+    for index, sink in enumerate(values.get("sinks", ())):
+        if sink.name in names:
+            problems.append(Problem(f"sinks[{index}].name", "a name of its own", _shown(sink.name)))
+        names.add(sink.name)
+        needed = "url" if sink.type == "http" else "path"
+        if not getattr(sink, needed):
+            problems.append(
+                Problem(f"sinks[{index}].{needed}", f'a value, since type = "{sink.type}"', "nothing")
+            )
+    return problems
+
+
+def _expected(hint: Any, error: msgspec.ValidationError) -> str:
+    for part in getattr(hint, "__metadata__", ()):
+        if isinstance(part, Meta) and part.description:
+            return part.description
+    options = getattr(hint, "__args__", ())
+    if getattr(hint, "__origin__", None) is Literal:
+        return f"one of {', '.join(map(str, options))}"
+    words = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
+    return words.get(hint, str(error))
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = msgspec.json.encode(value).decode()
+    except (TypeError, UnicodeDecodeError):
+        text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "no such file" if isinstance(error, OSError) else "bytes that are not UTF-8"

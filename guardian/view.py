@@ -1,0 +1,66 @@
+"""What the engine shows: one consistent reading of the state, for metrics, the API, the page and headsets.
+
+Owns the shape only. ``Engine.view()`` fills it; whoever shows it adds nothing but layout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from guardian.levels import Level
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A guardian score and its level."""
+
+    score: float
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One part of a score; the contributions of all reasons sum to the score."""
+
+    channel: str
+    contribution: float
+    kind: str
+    event: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntityView:
+    """One entity as it stands: how threatened, since when, and why."""
+
+    role: str
+    entity: str
+    score: float
+    level: Level
+    first_seen: int
+    """Event time of its first event, nanoseconds since 1970."""
+    last_seen: int
+    events: int
+    layer: int
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The whole ecosystem as it stands at ``updated_at`` (event time, nanoseconds since 1970)."""
+
+    score: float
+    level: Level
+    updated_at: int
+    events: int
+    """Events folded into the state since it was created, each exactly once."""
+    late: int
+    layers: dict[str, Standing]
+    """``L0`` … ``L7`` of every layer that has been seen."""
+    protocols: dict[str, Standing]
+    """Per protocol id, for protocols that have been seen."""
+    top: tuple[EntityView, ...]
+    """The entities with the highest scores, over all roles, highest first."""
+    entities: dict[str, int] = field(default_factory=dict)
+    """Live entities per role."""
+    evicted: dict[str, int] = field(default_factory=dict)
+    """Forgotten entries per table (roles, kinds, pairs), because the table was full."""

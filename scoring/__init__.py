@@ -1,0 +1,1 @@
+"""Numbers only: detectors, channels, risk and EOCT as NumPy in, NumPy out. Imports nothing of Guardian's."""
