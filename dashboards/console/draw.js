@@ -89,7 +89,9 @@ export function trend(holder, points, now, span) {
   const x = (at) => (width * (1 - (now - at) / span)).toFixed(1);
   const y = (score) => (height - 4 - ((height - 8) * Math.min(Math.max(score, 0), 100)) / 100).toFixed(1);
   holder.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const lines = EDGES.slice(1, -1).map((edge) => svg("line", { class: "edge", x1: 0, x2: width, y1: y(edge), y2: y(edge) }));
+  const bands = LEVELS.map((level, index) =>
+    svg("rect", { class: "zone", "data-level": level, x: 0, width, y: y(EDGES[index + 1]), height: y(EDGES[index]) - y(EDGES[index + 1]) }),
+  );
   const runs = [];
   for (const point of points) {
     const run = runs.at(-1);
@@ -103,7 +105,7 @@ export function trend(holder, points, now, span) {
       svg("path", { class: "line", d: `M${line}`, "vector-effect": "non-scaling-stroke" }),
     ];
   });
-  holder.replaceChildren(...lines, ...shapes);
+  holder.replaceChildren(...bands, ...shapes);
 }
 
 /** Contributions ({channel, contribution}) as one stacked bar on a scale of 0…100. */

@@ -10,7 +10,8 @@ const API = "api/v1";
 const EVERY_MS = 1_000;
 const HIDDEN_EVERY_MS = 10_000;
 const TIMEOUT_MS = 5_000;
-const SPAN_MS = 600_000;
+const LEAST_MINUTES = 2; // the trend starts with this much room and grows to …
+const MOST_MINUTES = 10;
 const ROW_MS = 30_000;
 
 // What to recommend at a level, as in DOMAIN: it stands beside the level itself, not beside one alert.
@@ -82,7 +83,7 @@ function showGuardian(state) {
   $("synthetic").hidden = state.synthetic !== true;
   hero(level, score, state);
   if (events > 0) points.push({ at, score, level });
-  while (points.length && points[0].at < at - SPAN_MS) points.shift();
+  while (points.length && points[0].at < at - MOST_MINUTES * 60_000) points.shift();
   showTrend(at);
   totals.push({ at, events });
   while (totals.length > 1 && totals[0].at < at - 10_000) totals.shift();
@@ -136,8 +137,9 @@ function glide(score, level) {
 }
 
 function showTrend(at) {
-  trend($("trend"), points, at, SPAN_MS);
-  write($("trend-start"), say("minutes_ago", { minutes: SPAN_MS / 60_000 }));
+  const minutes = Math.min(Math.max(Math.ceil((at - (points[0]?.at ?? at)) / 60_000), LEAST_MINUTES), MOST_MINUTES);
+  trend($("trend"), points, at, minutes * 60_000);
+  write($("trend-start"), say("minutes_ago", { minutes }));
   if (!points.length) return;
   const highest = Math.max(...points.map((point) => point.score));
   $("trend").setAttribute("aria-label", say("trend_label", { now: number(points.at(-1).score), highest: number(highest) }));

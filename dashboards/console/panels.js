@@ -193,10 +193,11 @@ export const protocols = (items) =>
   decision("protocols", items, (item) => {
     const verdict = object(item.decision);
     const command = typeof item.command === "object" ? object(item.command).action : item.command;
+    const outcome = verdict.allowed === true ? "approved" : verdict.allowed === false ? "rejected" : "unknown";
     return {
-      outcome: verdict.allowed === true ? "approved" : verdict.allowed === false ? "rejected" : "unknown",
+      outcome,
       head: joined(item.protocolId, command),
-      detail: joined(word("phase", item.phase), reasonWords(verdict.reasons), verdict.severity ? word("level", verdict.severity).toLowerCase() : ""),
+      detail: joined(item.phase === outcome ? "" : word("phase", item.phase), reasonWords(verdict.reasons), verdict.severity ? word("level", verdict.severity).toLowerCase() : ""),
     };
   });
 
