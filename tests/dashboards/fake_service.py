@@ -196,7 +196,9 @@ def calm() -> dict[str, Any]:
                         _reason("novelty", 14.2, "curso.crear"),
                         _reason("rarity", 7.2, "curso.crear"),
                     ),
-                    _entity("address", "189.203.14.7", 8.8, "none", _reason("novelty", 8.8, "sesion.iniciar")),
+                    _entity(
+                        "address", "189.203.14.7", 8.8, "none", _reason("novelty", 8.8, "sesion.iniciar")
+                    ),
                     _entity("target", "economia", 3.1, "none", _reason("burst", 3.1, "pago.confirmar")),
                 ],
             },
@@ -227,7 +229,14 @@ def critical() -> dict[str, Any]:
             _reason("rarity", 25.0, "db.consultar"),
             _reason("seasonal", 18.0, "db.consultar"),
         ),
-        _entity("actor", "ximena.robles", 66.2, "high", _reason("rule", 44.2, "auth.failure"), _reason("persistence", 22.0, "auth.failure")),
+        _entity(
+            "actor",
+            "ximena.robles",
+            66.2,
+            "high",
+            _reason("rule", 44.2, "auth.failure"),
+            _reason("persistence", 22.0, "auth.failure"),
+        ),
         _entity("session", "xr-casco-014", 47.9, "medium", _reason("multivariate", 47.9, "xr.safety_alert")),
     ]
     alerts = [
@@ -241,7 +250,9 @@ def critical() -> dict[str, Any]:
             "levelTo": item["level"],
             "score": item["score"],
             "reasons": item["reasons"],
-            "recommendedAction": {"critical": ["isolate", "notify"], "high": ["block"], "medium": ["notify"]}[item["level"]],
+            "recommendedAction": {"critical": ["isolate", "notify"], "high": ["block"], "medium": ["notify"]}[
+                item["level"]
+            ],
         }
         for n, item in enumerate(top)
     ]
@@ -251,7 +262,11 @@ def critical() -> dict[str, Any]:
         "score": 91.7,
         "top": top,
         "layers": state["guardian"]["layers"]
-        | {"L5": {"level": "critical", "score": 91.7}, "L4": {"level": "medium", "score": 47.9}, "L6": {"level": "high", "score": 66.2}},
+        | {
+            "L5": {"level": "critical", "score": 91.7},
+            "L4": {"level": "medium", "score": 47.9},
+            "L6": {"level": "high", "score": 66.2},
+        },
     }
     return state | {"alerts": _list(alerts, 38)}
 
@@ -261,8 +276,13 @@ def hostile() -> dict[str, Any]:
     long = "servicio-de-identidad-y-membresias-con-un-nombre-larguisimo." * 4
     state = critical()
     state["guardian"]["top"][0] |= {"entity": HOSTILE}
-    state["guardian"]["top"][1] |= {"entity": long, "reasons": [_reason(HOSTILE, 40.0, long), _reason("rule", 43.0, HOSTILE)]}
-    state["guardian"]["top"].append({"role": None, "entity": None, "score": None, "level": "purple", "reasons": "x"})
+    state["guardian"]["top"][1] |= {
+        "entity": long,
+        "reasons": [_reason(HOSTILE, 40.0, long), _reason("rule", 43.0, HOSTILE)],
+    }
+    state["guardian"]["top"].append(
+        {"role": None, "entity": None, "score": None, "level": "purple", "reasons": "x"}
+    )
     state["alerts"]["items"][0] |= {"entity": HOSTILE, "reasons": None}
     state["alerts"]["items"][1] |= {"entity": long}
     state["bookpi/entries"]["items"][0] |= {"title": HOSTILE, "summary": {"es-MX": long, "en": HOSTILE}}
