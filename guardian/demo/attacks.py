@@ -135,11 +135,25 @@ _INNER: Final = (
     "radar-indice",
     "escena-central",
 )
-_MOVES: Final = ("consola.abrir", "tabla.listar", "clave.leer", "respaldo.copiar", "cuenta.crear")
+_MOVES: Final = (
+    "consola.abrir",
+    "permiso.listar",
+    "tabla.listar",
+    "cuenta.listar",
+    "clave.leer",
+    "tarea.programar",
+    "respaldo.copiar",
+    "cuenta.crear",
+    "permiso.elevar",
+    "bitacora.borrar",
+)
 
 
 def lateral_movement(random: Random, cast: Cast) -> Iterator[Draft]:
-    """Probes for forgotten credentials; one works, and a known account walks through stores it has never seen."""
+    """Probes for forgotten credentials; one works, and a known account walks through stores it has never seen.
+
+    Wherever its key does not fit, the account guesses: failed log-ins are what gives it away first.
+    """
     taken = cast[19]
     outside = town.OUTSIDE["credential_probe"]
     for at in _every(random, 20.0, 40):
@@ -159,20 +173,22 @@ def lateral_movement(random: Random, cast: Cast) -> Iterator[Draft]:
             ),
             "",
         )
-    for number, at in enumerate(_every(random, 40.0, 60)):
+    for number, at in enumerate(_every(random, 25.0, 90)):
         yield (
             15 * MINUTE_S + at,
             "log",
             log(
                 "identidad",
-                _MOVES[min(number // 8, len(_MOVES) - 1)],
+                "sesion.iniciar"
+                if number % 2
+                else _MOVES[min(random.randrange(1 + number // 3), len(_MOVES) - 1)],
                 "L5",
                 user_id=taken.name,
                 session_id=f"{taken.name}-remota",
                 ip=outside,
-                target=_INNER[number // 3 % len(_INNER)],
+                target=random.choice(_INNER[: 1 + number // 4]),
                 duration_ms=duration_ms(random, 0.8),
-                status="success" if number % 4 else "denied",
+                status="denied" if number % 4 else "success",
                 risk_level="high",
             ),
             "",
@@ -210,17 +226,31 @@ def coercion(random: Random, cast: Cast) -> Iterator[Draft]:
             yield at + 20.0, "isabella", body, ""
 
 
+_THEFT: Final = (
+    "datos.exportar",
+    "datos.comprimir",
+    "enlace.compartir",
+    "cifrado.desactivar",
+    "copia.externa",
+)
+
+
 def exfiltration(random: Random, cast: Cast) -> Iterator[Draft]:
-    """Somebody inside copies the membership store out, in transfers of minutes where seconds are ordinary."""
+    """Somebody inside copies the membership store out, in transfers of minutes where seconds are ordinary.
+
+    The export's file parameter is walked upwards (path traversal), which is what the rules see; the durations and
+    the new operations are what behaviour shows.
+    """
     insider = cast[52]
-    for at in _every(random, 30.0, 85):
+    for number, at in enumerate(_every(random, 30.0, 85)):
+        kind = _THEFT[0] if number % 2 else random.choice(_THEFT)
         seconds = random.uniform(90.0, 400.0)
         yield (
             at,
             "log",
             log(
                 "membresias",
-                "datos.exportar",
+                kind,
                 "L5",
                 user_id=insider.name,
                 session_id=f"{insider.name}-noche",
@@ -228,7 +258,10 @@ def exfiltration(random: Random, cast: Cast) -> Iterator[Draft]:
                 target="membresias-db",
                 duration_ms=round(1000.0 * seconds, 1),
                 risk_level="high",
-                metadata={"bytes": int(seconds * 12_000_000), "destino": "almacén externo"},
+                metadata={
+                    "bytes": int(seconds * 12_000_000),
+                    "message": f"archivo=../../respaldos/membresias-{number}.zst",
+                },
             ),
             "",
         )

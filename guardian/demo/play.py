@@ -46,8 +46,8 @@ async def play(
     """Send an ordinary yesterday at once, a day with attacks at ``speed``, then further days in real time.
 
     Event times end where ``now`` will be when the compressed day is over, so none ever lies in the future. Returns
-    soon after ``stop`` is set. ``announce`` hears the key of each attack as it begins, and ``yesterday``, ``today``
-    and ``real_time`` as the play comes to them. Without ``xr_url`` XR events are left out.
+    soon after ``stop`` is set. ``announce`` hears ``attack_<key>`` as each attack begins, and ``yesterday``, ``today``
+    and ``real_time`` as the play comes to them: the keys of the texts ``demo.*``. Without ``xr_url`` XR events are left out.
 
     Raises:
         aiohttp.ClientResponseError: the service refuses a request for good (any 4xx but 429).
@@ -107,7 +107,7 @@ async def _one_day(
         for key in dict.fromkeys(item.attack for item in waiting):
             if key and key not in told:
                 told.add(key)
-                tell(key)
+                tell(f"attack_{key}")
         for first in range(0, len(waiting), CHUNK):
             await sender.send(start, waiting[first : first + CHUNK])
         waiting.clear()

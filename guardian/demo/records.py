@@ -73,7 +73,7 @@ def eoct_body(subject: str, signals: dict[str, float]) -> dict[str, Any]:
 def xr_body(person: Person, kind: str, room: str, **fields: Any) -> dict[str, Any]:
     """The payload of one XR event."""
     return {
-        "event": kind,
+        "kind": kind,
         "sessionId": person.headset,
         "userId": person.name,
         "sceneId": room,
