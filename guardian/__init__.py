@@ -1,1 +1,6 @@
 """An open engine that watches a whole ecosystem, says how threatened it is, and can prove every word of it."""
+
+from guardian.config import Config, load
+from guardian.engine import Engine, Verdict
+
+__all__ = ["Config", "Engine", "Verdict", "load"]

@@ -20,6 +20,7 @@ from guardian.errors import ConfigError, Problem
 
 Seconds = Annotated[float, Meta(gt=0, description="seconds > 0")]
 Count = Annotated[int, Meta(ge=1, description="a whole number >= 1")]
+Few = Annotated[int, Meta(ge=1, le=16, description="a whole number, 1 to 16")]
 Bytes = Annotated[int, Meta(ge=1024, description="bytes >= 1024")]
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port, 0 to 65535")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
@@ -75,7 +76,6 @@ class Engine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How long a kind stays part of its entity's risk after its last event."""
     context_half_life_s: Seconds = 3600.0
     persistence_half_life_s: Seconds = 86_400.0
-    rule_half_life_s: Seconds = 900.0
     hold_s: Seconds = 300.0
     """A level falls only after the score stayed under its band for this long."""
     hash_seed: Annotated[int, Meta(ge=0, lt=2**63, description="a whole number, 0 to 2^63 - 1")] = 0
@@ -85,8 +85,8 @@ class Engine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The map from risk (decades) to guardian score (points): straight lines between knots, written by calibrate."""
 
-    risk: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
-    score: tuple[float, ...] = (0.0, 20.0, 40.0, 60.0, 100.0)
+    risk: tuple[float, ...] = (0.0, 4.0, 4.75, 6.5, 8.0, 10.0, 12.0)
+    score: tuple[float, ...] = (0.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0)
     confirmed_to: Annotated[float, Meta(ge=0, le=100, description="a score, 0 to 100")] = 45.0
     """Above this score the map is an extrapolation of the data it was fitted on, and alerts say so."""
 
@@ -94,12 +94,11 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """TAMV's rule scores and correlations, the ``rule`` channel."""
 
-    auth_failures: Count = 5
+    auth_failures: Few = 5
     auth_window_s: Seconds = 300.0
-    injections: Count = 3
+    injections: Few = 3
     injection_window_s: Seconds = 3600.0
     flood_events: Count = 1000
-    flood_window_s: Seconds = 60.0
     rate_per_minute: Count = 100
     honeypots: tuple[str, ...] = ()
     """Names of targets that nobody has a reason to touch; a touch is high."""
