@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 
 from guardian.events import EVENTS, ROLES
+
+# No test asserts a time, and the first call of a kernel compiles it.
+settings.register_profile("guardian", deadline=None)
+settings.load_profile("guardian")
 
 ROOT = Path(__file__).parent.parent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,12 +57,18 @@ def score_bytes(verdicts: list[Verdict]) -> list[list[Any]]:
 
 def pieces(batch: pa.RecordBatch, cuts: list[int]) -> list[pa.RecordBatch]:
     edges = [0, *sorted(min(cut, len(batch)) for cut in cuts), len(batch)]
-    return [batch.slice(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    return [batch.slice(a, b - a) for a, b in pairwise(edges)]
 
 
-@settings(max_examples=60, deadline=None)
-@given(rows=st.lists(row, min_size=1, max_size=60), cuts=st.lists(st.integers(0, 60), max_size=6), at=st.integers(0, 6))
-def test_split_and_restore_change_no_bit(events: MakeEvents, rows: list[dict[str, Any]], cuts: list[int], at: int) -> None:
+@settings(max_examples=60)
+@given(
+    rows=st.lists(row, min_size=1, max_size=60),
+    cuts=st.lists(st.integers(0, 60), max_size=6),
+    at=st.integers(0, 6),
+)
+def test_split_and_restore_change_no_bit(
+    events: MakeEvents, rows: list[dict[str, Any]], cuts: list[int], at: int
+) -> None:
     batch = events(rows)
     whole = Engine(Config())
     expected = [whole.feed(batch)]
@@ -78,9 +85,11 @@ def test_split_and_restore_change_no_bit(events: MakeEvents, rows: list[dict[str
     assert engine.snapshot() == whole.snapshot()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(row, min_size=1, max_size=60))
-def test_scores_stay_in_their_range_and_reasons_sum_to_the_score(events: MakeEvents, rows: list[dict[str, Any]]) -> None:
+def test_scores_stay_in_their_range_and_reasons_sum_to_the_score(
+    events: MakeEvents, rows: list[dict[str, Any]]
+) -> None:
     engine = Engine(Config())
     verdict = engine.feed(events(rows))
     risk = verdict.scores.column("risk").to_numpy()
@@ -94,12 +103,14 @@ def test_scores_stay_in_their_range_and_reasons_sum_to_the_score(events: MakeEve
     assert len(verdict.scores) == named
     for alert in verdict.alerts.drop_columns(["ts"]).to_pylist():
         assert alert["level_to"] > alert["level_from"]
-        assert sum(reason["contribution"] for reason in alert["reasons"]) == pytest.approx(alert["score"], abs=1e-9)
+        assert sum(reason["contribution"] for reason in alert["reasons"]) == pytest.approx(
+            alert["score"], abs=1e-9
+        )
     for entity in engine.view(top=100).top:
         assert sum(reason.contribution for reason in entity.reasons) == pytest.approx(entity.score, abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(row, min_size=1, max_size=40), others=st.lists(row, max_size=40), seed=st.randoms())
 def test_other_entities_change_only_the_declared_globals(
     events: MakeEvents, rows: list[dict[str, Any]], others: list[dict[str, Any]], seed: Any
@@ -120,7 +131,9 @@ def test_other_entities_change_only_the_declared_globals(
 
 
 def test_five_failed_logins_in_five_minutes_are_high(events: MakeEvents) -> None:
-    failures = [{"ts": START + 74 * i, "kind": "auth failure", "actor": "ana", "outcome": 2} for i in range(5)]
+    failures = [
+        {"ts": START + 74 * i, "kind": "auth failure", "actor": "ana", "outcome": 2} for i in range(5)
+    ]
     engine = Engine(Config())
     levels = engine.feed(events(failures)).scores.column("level").to_pylist()
     assert levels[3] < Level.HIGH
@@ -142,7 +155,11 @@ def test_a_thousand_and_one_events_of_an_address_in_a_minute_are_critical(events
 
 def test_three_injections_from_one_address_are_critical(events: MakeEvents) -> None:
     config = parse("[rules]\ninjections = 2")
-    probe = {"kind": "GET /search", "address": "10.1.1.1", "attrs": '{"url.query":"q=1 UNION SELECT password"}'}
+    probe = {
+        "kind": "GET /search",
+        "address": "10.1.1.1",
+        "attrs": '{"url.query":"q=1 UNION SELECT password"}',
+    }
     scores = Engine(config).feed(events([{"ts": START, **probe}, {"ts": START + 60, **probe}])).scores
     assert scores.column("rule").to_pylist() == [4.0, 4.0]  # 50 points alone are critical in TAMV's sentinel
 
@@ -193,7 +210,9 @@ def test_a_fallen_level_rises_again_with_another_alert(events: MakeEvents) -> No
 
 def test_the_alert_id_is_a_digest_of_what_the_alert_is(events: MakeEvents) -> None:
     config = parse('[rules]\nhoneypots = ["trap"]')
-    alert = Engine(config).feed(events([{"ts": START, "kind": "GET /", "target": "trap"}])).alerts.to_pylist()[0]
+    alert = (
+        Engine(config).feed(events([{"ts": START, "kind": "GET /", "target": "trap"}])).alerts.to_pylist()[0]
+    )
     window = int(START // config.engine.hold_s)
     identity = "\x1f".join(("target", "trap", "3", str(window), config.digest()))
     assert alert["alert_id"] == hashlib.sha256(identity.encode()).digest()[:16]
@@ -214,7 +233,9 @@ def test_a_steady_habit_is_not_a_threat(events: MakeEvents) -> None:
 
 def test_late_events_are_counted_and_scored(events: MakeEvents) -> None:
     engine = Engine(Config())
-    engine.feed(events([{"ts": START, "kind": "a", "actor": "x"}, {"ts": START - 59, "kind": "a", "actor": "x"}]))
+    engine.feed(
+        events([{"ts": START, "kind": "a", "actor": "x"}, {"ts": START - 59, "kind": "a", "actor": "x"}])
+    )
     assert engine.view().late == 0
     verdict = engine.feed(events([{"ts": START - 61, "kind": "a", "actor": "x"}]))
     assert engine.view().late == 1
@@ -225,7 +246,9 @@ def test_late_events_are_counted_and_scored(events: MakeEvents) -> None:
 def test_clocks_at_the_ends_of_time_break_nothing(events: MakeEvents, ts: float) -> None:
     engine = Engine(Config())
     engine.feed(events([{"ts": START, "kind": "a", "actor": "x"}]))
-    verdict = engine.feed(events([{"ts": ts, "kind": "a", "actor": "x"}, {"ts": START, "kind": "a", "actor": "x"}]))
+    verdict = engine.feed(
+        events([{"ts": ts, "kind": "a", "actor": "x"}, {"ts": START, "kind": "a", "actor": "x"}])
+    )
     assert np.isfinite(verdict.scores.column("risk").to_numpy()).all()
     assert engine.view().events == 3
 
@@ -234,7 +257,9 @@ def test_memory_is_bounded_and_forgetting_is_counted(events: MakeEvents) -> None
     config = parse("[engine]\nmax_entities = 100\nmax_kinds = 50\nmax_pairs = 120")
     engine = Engine(config)
     for start in range(0, 20_000, 1000):
-        engine.feed(events([{"ts": START + i, "kind": f"k{i}", "actor": f"a{i}"} for i in range(start, start + 1000)]))
+        engine.feed(
+            events([{"ts": START + i, "kind": f"k{i}", "actor": f"a{i}"} for i in range(start, start + 1000)])
+        )
     view = engine.view()
     assert view.entities["actor"] == 100
     assert view.evicted["actor"] == 19_900
