@@ -45,7 +45,7 @@ def decode_lines(
             continue
         try:
             record = _read(line)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if line.strip():
                 rejects.add(number, *_fault(line, error))
             continue
