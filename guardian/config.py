@@ -78,7 +78,7 @@ class Engine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     persistence_half_life_s: Seconds = 86_400.0
     hold_s: Seconds = 300.0
     """A level falls only after the score stayed under its band for this long."""
-    hash_seed: Annotated[int, Meta(ge=0, lt=2**63, description="a whole number, 0 to 2^63 - 1")] = 0
+    hash_seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="a whole number, 0 to 2^63 - 1")] = 0
     """Keys the hash of entity names. Set a secret one where outsiders choose names, so that none can be forged."""
 
 
