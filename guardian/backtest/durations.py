@@ -9,7 +9,7 @@ from typing import Final
 from guardian.errors import InputError
 
 _UNITS_NS: Final = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
-_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)")
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -34,20 +34,23 @@ def moment(at: datetime | str | int) -> int:
     """A moment in nanoseconds since 1970; a datetime or text without time zone is UTC.
 
     Raises:
-        InputError: text that is not ISO 8601.
+        InputError: text that is not ISO 8601, or a time that nanoseconds in 64 bits cannot say.
 
     >>> moment("1970-01-01T00:00:01Z"), moment(7)
     (1000000000, 7)
     """
     if isinstance(at, int):
-        return at
-    if isinstance(at, str):
+        moment_ns = at
+    else:
         try:
-            at = datetime.fromisoformat(at)
+            read = datetime.fromisoformat(at) if isinstance(at, str) else at
         except ValueError:
             raise InputError("at", f"expected ISO 8601, got {at!r}") from None
-    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // timedelta(microseconds=1) * 1000
+        aware = read if read.tzinfo else read.replace(tzinfo=UTC)
+        moment_ns = (aware - _EPOCH) // timedelta(microseconds=1) * 1000
+    if not -(2**63) <= moment_ns < 2**63:
+        raise InputError("at", f"expected a time from 1677 to 2262, got {at}")
+    return moment_ns
 
 
 def iso(at_ns: int) -> str:

@@ -6,7 +6,7 @@ Owns the order of the steps. The engine comes in as a factory; by default it is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from guardian.backtest.labelled import Labelled, labelled
 from guardian.backtest.result import Metrics, Result
 from guardian.backtest.windows import SCORERS, entity_rows, window_frame
 from guardian.config import Config
+from guardian.decode import read_all
 from guardian.engine import Engine, Verdict
 from guardian.errors import InputError
 from guardian.events import ALERTS, EVENTS, ROLES, SCORES
@@ -29,9 +30,6 @@ from guardian.view import EntityView, Reason
 
 BATCH: Final = 65_536
 """Events fed at once; the result does not depend on it."""
-
-Batches = Iterable[tuple[pa.RecordBatch, pa.Array, dict[str, int]]]
-"""EVENTS, their labels, and how many records were rejected, by reason."""
 
 
 class Scorer(Protocol):
@@ -76,9 +74,10 @@ def backtest(
         InputError: an argument does not fit.
         SchemaError: a column is missing or has a type that cannot be read.
     """
+    judging = _Judging(by, window, warmup)
     settings = config or Config()
     given = labelled(events, labels, allowed_lateness_s=settings.engine.allowed_lateness_s)
-    return _measured(given, by=by, window=window, warmup=warmup, config=settings, engine=engine)
+    return _measured(given, judging, settings, engine)
 
 
 def backtest_files(
@@ -89,35 +88,35 @@ def backtest_files(
     window: str | timedelta = "5m",
     warmup: str | timedelta = "24h",
     config: Config | None = None,
-    read: Callable[[Path], Batches] | None = None,
-    engine: Callable[[Config], Scorer] = Engine,
 ) -> Result:
-    """``backtest`` of files whose map says where the label is.
+    """``backtest`` of files whose map says where the label is. Files are put in time order together.
 
     Args:
-        files: read in this order, then put in time order together.
+        files: read with ``guardian.decode``; the format is told by the name.
         map: a built-in map or the path of a MAP.toml.
-        by: as in ``backtest``, like ``window``, ``warmup``, ``config`` and ``engine``.
+        by: as in ``backtest``, like ``window``, ``warmup`` and ``config``.
         window: see there.
         warmup: see there.
         config: see there.
-        read: takes the place of the decoders.
-        engine: see there.
 
     Raises:
         InputError: a file is missing or is not what its format says, or an argument does not fit.
         MapError: the map is unknown or not usable.
     """
+    judging = _Judging(by, window, warmup)
     settings = config or Config()
-    reader = read or _reader(map)
     batches: list[pa.RecordBatch] = []
     labels: list[pa.Array] = []
     rejected: Counter[str] = Counter()
     for file in files:
-        for batch, label, reasons in reader(file):
-            batches.append(batch)
-            labels.append(label.cast(pa.string()))
-            rejected.update(reasons)
+        for decoded, label in read_all(file, map=map, batch_size=BATCH):
+            if label is None:
+                raise InputError(
+                    f"map {map}", "expected a label; without one there is nothing to measure against"
+                )
+            batches.append(decoded.batch)
+            labels.append(label)
+            rejected.update(decoded.reasons)
     given = labelled(
         pa.Table.from_batches(batches, schema=EVENTS),
         pa.chunked_array(labels, pa.string()),
@@ -126,40 +125,32 @@ def backtest_files(
     given = replace(
         given, read=given.read + rejected.total(), rejected=dict(rejected + Counter(given.rejected))
     )
-    return _measured(given, by=by, window=window, warmup=warmup, config=settings, engine=engine)
+    return _measured(given, judging, settings, Engine)
 
 
-def _reader(name: str) -> Callable[[Path], Batches]:
-    from guardian.decode import read_all
+class _Judging:
+    """The arguments that say what is judged, checked."""
 
-    def read(file: Path) -> Iterator[tuple[pa.RecordBatch, pa.Array, dict[str, int]]]:
-        for decoded, labels in read_all(file, map=name, format=None, batch_size=BATCH, progress=None):
-            if labels is None:
-                raise InputError(f"map {name}", "expected a label field; there is nothing to measure against")
-            yield decoded.batch, labels, decoded.reasons
-
-    return read
+    def __init__(self, by: str, window: str | timedelta, warmup: str | timedelta) -> None:
+        if by not in ROLES:
+            raise InputError("by", f"expected one of {', '.join(ROLES)}, got {by!r}")
+        self.by = by
+        self.width_ns = nanoseconds("window", window)
+        self.warmup_ns = nanoseconds("warmup", warmup)
+        if self.width_ns <= 0:
+            raise InputError("window", f"expected a duration > 0, got {window!r}")
 
 
 def _measured(
-    given: Labelled,
-    *,
-    by: str,
-    window: str | timedelta,
-    warmup: str | timedelta,
-    config: Config,
-    engine: Callable[[Config], Scorer],
+    given: Labelled, judging: _Judging, config: Config, engine: Callable[[Config], Scorer]
 ) -> Result:
-    if by not in ROLES:
-        raise InputError("by", f"expected one of {', '.join(ROLES)}, got {by!r}")
-    width_ns, warmup_ns = nanoseconds("window", window), nanoseconds("warmup", warmup)
-    if width_ns <= 0:
-        raise InputError("window", "expected a duration > 0")
     if not len(given.events):
-        raise InputError("events", f"expected events with a time and a kind, got none ({given.read} read)")
+        why = "".join(f", {reason} {count}" for reason, count in given.rejected.items())
+        raise InputError("events", f"expected some with a time and a kind, got none ({given.read} read{why})")
+    by, width_ns = judging.by, judging.width_ns
     scores, alerts = _fed(given.events, engine(config))
     rows = entity_rows(scores, given.labels, given.events.column("severity").to_numpy(), by)
-    warm_until = int(given.ts[0]) + warmup_ns
+    warm_until = int(given.ts[0]) + judging.warmup_ns
     windows = window_frame(rows, width_ns, warm_until)
     judged = windows.filter(~pl.col("warm_up"))
     coverage = figures.coverage(given, rows, windows, warm_until)

@@ -6,7 +6,7 @@ Owns what a chart shows. Long series are thinned by taking peaks, so that no pea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
@@ -42,15 +42,15 @@ class Plot:
         """
         import altair as alt
 
-        def say(key: str, **values: Any) -> str:
-            return text(f"backtest.{key}", language, **values)
+        def say(key: str) -> str:
+            return text(f"backtest.{key}", language)
 
         windows = self._result.windows
         drawn = _thinned(windows, list(entities) if entities is not None else _foremost(windows))
         spans = _spans(windows, self._result.window_ns)
         time = alt.X("start:T", title=say("time"), scale=alt.Scale(type="utc"))
         under = (
-            alt.Chart(alt.Data(values=spans))
+            alt.Chart(spans)
             .mark_rect(opacity=0.18, color="#8e8e93")
             .encode(
                 x=time,
@@ -61,26 +61,25 @@ class Plot:
                 ],
             )
         )
-        bands = [
+        bands = pl.DataFrame(
             {
-                "score": edge,
-                "level": text(f"levels.{level.word}", language),
-                "colour": COLOUR[level],
+                "score": BAND_EDGES,
+                "level": [text(f"levels.{level.word}", language) for level in list(Level)[1:]],
+                "colour": [COLOUR[level] for level in list(Level)[1:]],
             }
-            for level, edge in zip(list(Level)[1:], BAND_EDGES, strict=True)
-        ]
+        )
         edges = (
-            alt.Chart(alt.Data(values=bands))
+            alt.Chart(bands)
             .mark_rule(strokeDash=[4, 3])
             .encode(y="score:Q", color=alt.Color("colour:N", scale=None))
         )
         words = (
-            alt.Chart(alt.Data(values=bands))
+            alt.Chart(bands)
             .mark_text(align="left", baseline="bottom", dx=4, dy=-2, fontSize=11)
             .encode(y="score:Q", x=alt.value(0), text="level:N")
         )
         lines = (
-            alt.Chart(alt.Data(values=drawn))
+            alt.Chart(drawn)
             .mark_line(point=alt.OverlayMarkDef(size=14), interpolate="step-after", strokeWidth=1.5)
             .encode(
                 x=time,
@@ -93,9 +92,8 @@ class Plot:
                 ],
             )
         )
-        title = alt.TitleParams(
-            say("timeline"), subtitle=say("timeline_note", positives=self._result.coverage.positives)
-        )
+        note = text("backtest.timeline_note", language, positives=self._result.coverage.positives)
+        title = alt.TitleParams(say("timeline"), subtitle=note)
         chart: alt.LayerChart = (
             alt.layer(under, edges, words, lines)
             .resolve_scale(color="independent")
@@ -114,45 +112,33 @@ def _foremost(windows: pl.DataFrame) -> list[str]:
     return names
 
 
-def _thinned(windows: pl.DataFrame, entities: list[str]) -> list[dict[str, Any]]:
+def _thinned(windows: pl.DataFrame, entities: list[str]) -> pl.DataFrame:
     """Peak of each entity in at most ``MOST_POINTS`` equal stretches of the whole time."""
-    own = windows.filter(pl.col("entity").is_in(entities)).with_columns(at=pl.col("start").cast(pl.Int64))
-    if not len(own):
-        return []
-    first, last = windows.get_column("start").cast(pl.Int64).to_numpy()[[0, -1]].tolist()
-    stretch = max(1, -(-(last - first + 1) // MOST_POINTS))
-    peaks = (
-        own.with_columns(stretch=(pl.col("at") - first).floordiv(stretch))
-        .group_by("entity", "stretch")
-        .agg(
-            at=pl.col("at").get(pl.col("guardian").arg_max()),
-            score=pl.col("guardian").max().round(2),
-        )
-        .sort("entity", "at")
+    start = pl.col("start").cast(pl.Int64)
+    first, last = windows.select(first=start.min(), last=start.max()).row(0) if len(windows) else (0, 0)
+    stretch_ns = -(-(last - first + 1) // MOST_POINTS)
+    return (
+        windows.filter(pl.col("entity").is_in(entities))
+        .group_by("entity", stretch=(start - first).floordiv(stretch_ns))
+        .agg(start=pl.col("start").get(pl.col("guardian").arg_max()), score=pl.col("guardian").max().round(2))
+        .select("entity", "start", "score")
+        .sort("entity", "start")
     )
-    return [
-        {"entity": entity, "start": at // 10**6, "score": score}
-        for entity, at, score in peaks.select("entity", "at", "score").iter_rows()
-    ]
 
 
-def _spans(windows: pl.DataFrame, width_ns: int) -> list[dict[str, Any]]:
-    """Where each label has events: its neighbouring windows joined, the longest spans if there are too many."""
-    runs = (
+def _spans(windows: pl.DataFrame, width_ns: int) -> pl.DataFrame:
+    """Where each label has events: its neighbouring windows joined; the longest spans, if there are too many."""
+    width = pl.duration(nanoseconds=width_ns)
+    new = (pl.col("start").diff().over("label") > width).fill_null(value=True)
+    return (
         windows.select("start", label="labels")
         .explode("label", empty_as_null=False)
         .unique()
-        .with_columns(at=pl.col("start").cast(pl.Int64))
-        .sort("label", "at")
-        .with_columns(
-            run=(pl.col("at").diff().over("label").fill_null(width_ns + 1) > width_ns).cum_sum().over("label")
-        )
-        .group_by("label", "run")
-        .agg(first=pl.col("at").min(), last=pl.col("at").max())
-        .sort((pl.col("last") - pl.col("first")), "label", "first", descending=[True, False, False])
+        .sort("label", "start")
+        .group_by("label", run=new.cum_sum().over("label"))
+        .agg(first=pl.col("start").min(), stop=pl.col("start").max() + width)
+        .sort(pl.col("stop") - pl.col("first"), "label", "first", descending=[True, False, False])
         .head(MOST_SPANS)
+        .sort("first", "label")
+        .select("label", "stop", start="first")
     )
-    return [
-        {"label": label, "start": first // 10**6, "stop": (last + width_ns) // 10**6}
-        for label, first, last in runs.select("label", "first", "last").sort("first", "label").iter_rows()
-    ]

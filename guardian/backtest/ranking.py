@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +24,11 @@ def point(score: Floats, positive: NDArray[np.bool_]) -> tuple[float, float] | N
     """ROC-AUC and average precision; None where every window is positive, or none is."""
     if positive.all() or not positive.any():
         return None
+    from sklearn.metrics import (
+        average_precision_score,
+        roc_auc_score,
+    )  # a second of start-up, only needed here
+
     return float(roc_auc_score(positive, score)), float(average_precision_score(positive, score))
 
 

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
 from guardian.config import LayerName
-from guardian.decisions.record import Context, IsabellaRecord, Outcome, ProtocolId
+from guardian.decisions.record import Context, IsabellaRecord, Outcome, ProtocolId, as_json
 from guardian.decisions.request import decode
 from guardian.errors import Problem, RequestError
 from guardian.texts import LANGUAGES, text
@@ -163,6 +163,11 @@ def decide(request: IsabellaRequest, *, record_id: str, actor_id: str, now: int)
         ),
         created_at=now,
     )
+
+
+def answer(record: IsabellaRecord) -> dict[str, Any]:
+    """What the API answers: the record and its explanation."""
+    return as_json(record) | {"explanation": explanation(record.outcome, record.reasons)}
 
 
 def explanation(outcome: Outcome, reasons: tuple[str, ...]) -> dict[str, str]:

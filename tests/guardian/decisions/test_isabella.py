@@ -92,7 +92,7 @@ def test_the_context_names_one_of_the_protocols():
 
 def test_shape_of_the_answer():
     context = {"protocolId": "economy", "action": "pagar", "layer": "L5"}
-    assert as_json(decided(verb="warn", ethicsScore=0.5, context=context)) == {
+    assert isabella.answer(decided(verb="warn", ethicsScore=0.5, context=context)) == {
         "id": "i1",
         "actorId": "ana",
         "prompt": "p",
@@ -104,6 +104,16 @@ def test_shape_of_the_answer():
         "reasons": ["verb_review"],
         "context": context,
         "createdAt": "1970-01-01T00:00:00.000Z",
+        "explanation": {
+            "es-MX": (
+                "Isabella recomienda que lo revise una persona. Al evaluarlo pidió cautela. "
+                "Isabella no ejecuta, recomienda; siempre se puede pedir la revisión de una persona."
+            ),
+            "en": (
+                "Isabella recommends that a person review it. On evaluating it she asked for caution. "
+                "Isabella does not execute, she recommends; a person can always be asked to review."
+            ),
+        },
     }
 
 
