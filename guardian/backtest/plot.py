@@ -113,7 +113,7 @@ def _foremost(windows: pl.DataFrame) -> list[str]:
 
 
 def _thinned(windows: pl.DataFrame, entities: list[str]) -> pl.DataFrame:
-    """Peak of each entity in at most ``MOST_POINTS`` equal stretches of the whole time."""
+    """Peak of each entity in at most ``MOST_POINTS`` equal stretches of the whole time; ``start`` in milliseconds."""
     start = pl.col("start").cast(pl.Int64)
     first, last = windows.select(first=start.min(), last=start.max()).row(0) if len(windows) else (0, 0)
     stretch_ns = -(-(last - first + 1) // MOST_POINTS)
@@ -121,13 +121,16 @@ def _thinned(windows: pl.DataFrame, entities: list[str]) -> pl.DataFrame:
         windows.filter(pl.col("entity").is_in(entities))
         .group_by("entity", stretch=(start - first).floordiv(stretch_ns))
         .agg(start=pl.col("start").get(pl.col("guardian").arg_max()), score=pl.col("guardian").max().round(2))
-        .select("entity", "start", "score")
+        .select("entity", start=pl.col("start").dt.epoch("ms"), score="score")
         .sort("entity", "start")
     )
 
 
 def _spans(windows: pl.DataFrame, width_ns: int) -> pl.DataFrame:
-    """Where each label has events: its neighbouring windows joined; the longest spans, if there are too many."""
+    """Where each label has events: its neighbouring windows joined; the longest spans, if there are too many.
+
+    Times are milliseconds since 1970, which every browser reads alike.
+    """
     width = pl.duration(nanoseconds=width_ns)
     new = (pl.col("start").diff().over("label") > width).fill_null(value=True)
     return (
@@ -140,5 +143,5 @@ def _spans(windows: pl.DataFrame, width_ns: int) -> pl.DataFrame:
         .sort(pl.col("stop") - pl.col("first"), "label", "first", descending=[True, False, False])
         .head(MOST_SPANS)
         .sort("first", "label")
-        .select("label", "stop", start="first")
+        .select("label", start=pl.col("first").dt.epoch("ms"), stop=pl.col("stop").dt.epoch("ms"))
     )

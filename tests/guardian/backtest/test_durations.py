@@ -30,7 +30,7 @@ def test_anything_else_is_refused_by_name(text: Any):
         nanoseconds("window", text)
 
 
-@given(st.integers(-(2**63), 2**63 - 1))
+@given(st.integers(-(2**63) + 10**6, 2**63 - 1))
 def test_moment_reads_what_iso_writes(at: int):
     assert moment(iso(at)) == at // 10**6 * 10**6
 
