@@ -199,9 +199,9 @@ def _scaled(values: NDArray[np.float64], factor: int) -> NDArray[np.int64]:
 def _iso(plain: pa.Array) -> NDArray[np.int64]:
     try:
         read: NDArray[np.int64] = plain.cast(pa.timestamp("ns", tz="UTC")).cast(pa.int64()).to_numpy()
-        return read
     except pa.ArrowInvalid:
-        return np.array([_iso_one(text) for text in plain.to_pylist()], np.int64)
+        read = np.array([_iso_one(text) for text in plain.to_pylist()], np.int64)
+    return read
 
 
 def _iso_one(text: str) -> int:

@@ -1,7 +1,7 @@
 """JSON lines to events. One broken line never costs its neighbours.
 
 Each line becomes a dictionary once, its mapped fields are taken out, and what is left is ``attrs``. Measured on 2 KB
-Windows events: about 13 µs a line, of which parsing and writing the rest again are two thirds.
+Windows events with 28 mapped fields: about 10 µs a line, a third of it parsing.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ def decode_lines(
 ) -> tuple[Decoded, pa.Array | None]:
     """Lines that begin at line ``first_line`` of their file; and their labels, when the map has some."""
     rejects = Rejects()
-    paths = [(path, tuple(path.split("."))) for path in mapping.paths]
-    picked: list[list[Any]] = [[] for _ in paths]
+    picked: dict[str, list[Any]] = {path: [] for path in mapping.paths}
+    plain = [(path, values.append) for path, values in picked.items() if "." not in path]
+    dotted = [(path, values.append) for path, values in picked.items() if "." in path]
     numbers: list[int] = []
     attrs: list[bytes | None] = []
     for number, line in enumerate(lines, first_line):
@@ -44,24 +45,26 @@ def decode_lines(
             continue
         try:
             record = _read(line)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if line.strip():
                 rejects.add(number, *_fault(line, error))
             continue
         if not isinstance(record, dict):
             rejects.add(number, "not_an_object", f"expected a JSON object, got {type(record).__name__}")
             continue
-        values = [_take(record, path, parts) for path, parts in paths]
+        for path, append in plain:
+            append(record.pop(path, None))
+        for path, append in dotted:
+            append(_take(record, path))
         try:
-            rest = _write(record) if record else None
+            attrs.append(_write(record) if record else None)
         except RecursionError:
             rejects.add(number, "too_deep", "expected fewer nested levels")
+            for values in picked.values():
+                values.pop()
             continue
-        for column, value in zip(picked, values, strict=True):
-            column.append(value)
         numbers.append(number)
-        attrs.append(rest)
-    fields = {path: array_of(values) for (path, _), values in zip(paths, picked, strict=True)}
+    fields = {path: array_of(values) for path, values in picked.items()}
     batch, labels = mapping.apply(
         fields,
         np.array(numbers, np.int64),
@@ -72,16 +75,15 @@ def decode_lines(
     return rejects.decoded(batch), labels
 
 
-def _take(record: dict[str, Any], path: str, parts: tuple[str, ...]) -> Any:
+def _take(record: dict[str, Any], path: str) -> Any:
     """Take the value at a dotted path out of a record; a key that contains the dots itself goes first."""
     if path in record:
         return record.pop(path)
-    if len(parts) == 1:
-        return None
+    *outer, last = path.split(".")
     inner: Any = record
-    for part in parts[:-1]:
+    for part in outer:
         inner = inner.get(part) if isinstance(inner, dict) else None
-    return inner.pop(parts[-1], None) if isinstance(inner, dict) else None
+    return inner.pop(last, None) if isinstance(inner, dict) else None
 
 
 def _fault(line: bytes, error: Exception) -> tuple[str, str]:
