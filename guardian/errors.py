@@ -6,6 +6,7 @@
     ├── SchemaError        a record batch is not what EVENTS says
     ├── InputError         a file cannot be read as what it claims to be
     ├── BodyError          an HTTP body is refused as a whole; carries the status to answer
+    ├── RequestError       a request for a decision is not usable; carries every problem at once
     ├── StateError         a snapshot cannot be restored
     ├── JournalError       the journal cannot promise durability
     │   └── JournalFullError  it has no room; the sender must wait
@@ -27,7 +28,7 @@ class GuardianError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a configuration: where, what was expected, what stood there."""
+    """One thing wrong in a configuration or request: where, what was expected, what stood there."""
 
     key: str
     expected: str
@@ -101,6 +102,17 @@ class BodyError(GuardianError):
 
     def __str__(self) -> str:
         return self.detail
+
+
+class RequestError(GuardianError):
+    """A request for a decision is not usable. ``problems`` lists all that was found, each by its key path."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class StateError(GuardianError):
