@@ -13,8 +13,9 @@ import msgspec
 import sqlalchemy as sa
 
 from exporters.msr.log import Entry
-from exporters.store import iso, metadata, newest_first
+from exporters.store import metadata, newest_first
 from guardian import texts
+from guardian.decisions.record import iso
 
 entries: Final = sa.Table(
     "bookpi_entries",

@@ -10,44 +10,19 @@ only, where they can be erased. The register gets keyed commitments of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
+from exporters.msr.log import Entry
+from exporters.pseudonyms import Pseudonyms
+from exporters.register import Register
 from exporters.store import Store, metadata, newest_first
 from guardian.decisions.isabella import VERBS, explanation
 from guardian.decisions.protocols import Evaluation
 from guardian.decisions.record import EoctRecord, IsabellaRecord, ProtocolEvent, Record, iso
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One thing for the register: who (a pseudonym) did what, when (nanoseconds since 1970)."""
-
-    actor_id: str
-    action: str
-    payload: dict[str, Any]
-    created_at: int
-
-
-class Register(Protocol):
-    """The register of critical decisions: MSR, and BookPI which tells it."""
-
-    def write(self, connection: sa.Connection, entries: Sequence[Entry]) -> list[int]:
-        """Append within the caller's transaction; the indices of the entries, in order."""
-        ...
-
-
-class Pseudonyms(Protocol):
-    """Keyed commitments of personal data."""
-
-    def of(self, text: str) -> str:
-        """The same text always gives the same commitment; without the key it tells nothing."""
-        ...
 
 
 class _Json(TypeDecorator[Any]):

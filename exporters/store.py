@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,17 +120,6 @@ def newest_first(
         sa.select(table).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit).offset(offset)
     )
     return [dict(row._mapping) for row in connection.execute(query)], total  # noqa: SLF001  (SQLAlchemy's public way)
-
-
-def iso(nanoseconds: int) -> str:
-    """A time as the API writes it: ISO 8601, UTC, microseconds.
-
-    >>> iso(1_700_000_000_123_456_789)
-    '2023-11-14T22:13:20.123456Z'
-    """
-    seconds, rest = divmod(nanoseconds, 10**9)
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _configure(connection: Any, _record: Any) -> None:

@@ -174,7 +174,7 @@ def _check_database(
             found.damage.append(f"entry {tree.size}: is missing")
             return
         found.damage += _entry_damage(index, entry, leaf)
-        tree.add(merkle.leaf_hash(entry))
+        tree.add(leaf if isinstance(leaf, bytes) else b"")
         if following == tree.size:
             found.damage += _checkpoint_damage(notes[following], tree, verifier)
             following = next(remaining, None)
@@ -192,7 +192,10 @@ def _check_database(
     found.size, found.root = tree.size, tree.root().hex()
 
 
-def _entry_damage(index: int, entry: bytes, leaf: bytes) -> Iterator[str]:
+def _entry_damage(index: int, entry: object, leaf: object) -> Iterator[str]:
+    if not isinstance(entry, bytes):
+        yield f"entry {index}: is not stored as bytes"
+        return
     if merkle.leaf_hash(entry) != leaf:
         yield f"entry {index}: its leaf hash differs"
     try:

@@ -19,7 +19,8 @@ import sqlalchemy as sa
 
 from exporters.msr import merkle
 from exporters.msr.note import Checkpoint, Signer
-from exporters.store import iso, metadata
+from exporters.store import metadata
+from guardian.decisions.record import iso
 from guardian.errors import LedgerError
 
 MAX_ENTRY: Final = 65_535

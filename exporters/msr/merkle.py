@@ -111,10 +111,12 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
 
     Difference: nothing is consistent with an empty tree, since anything would be.
     """
-    if not 0 < old <= new or not _are_hashes((old_root, new_root, *proof)):
+    if not 0 < old <= new:
         return False
     if old == new:
         return not proof and old_root == new_root
+    if not _are_hashes((old_root, new_root, *proof)):
+        return False
     path = list(proof)
     if old & (old - 1) == 0:
         path.insert(0, old_root)
