@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import struct
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ OUTSIDE: Final = "msr.checkpoint"
 VKEY: Final = "msr.vkey"
 KEY: Final = "msr.key"
 
-_ATTEMPTS: Final = 5
+_ATTEMPTS: Final = 40
 
 
 @dataclass
@@ -79,16 +80,20 @@ def verify(folder: Path) -> Verification:
 def _copied(database: Path, copy: Path, found: Verification) -> str | None:
     """Copy the database and its log while neither is being changed; returns the seal, None while one is pending."""
     wal = database.with_name(database.name + "-wal")
+    copied_wal = copy.with_name(copy.name + "-wal")
     with sealing(database, exclusive=False):
         pending = seal.pending_path(database).exists()
         sealed = _text(seal.seal_path(database))
         shutil.copyfile(database, copy)
         for _ in range(_ATTEMPTS):
-            # A writer may append while the log is copied; a copy counts when the log did not grow meanwhile.
-            before = wal.stat().st_size if wal.exists() else 0
-            if before:
-                shutil.copyfile(wal, copy.with_name(copy.name + "-wal"))
-            if before == (wal.stat().st_size if wal.exists() else 0):
+            # A writer may be in the middle of a frame. What is damaged in a log that stands still is damaged.
+            before = _state(wal)
+            if before is not None:
+                shutil.copyfile(wal, copied_wal)
+            if not wal_damage(copied_wal):
+                break
+            time.sleep(0.05)
+            if _state(wal) == before:
                 break
     if pending:
         return None
@@ -273,6 +278,14 @@ class _Tree:
         for _level, left in reversed(self._peaks[:-1]):
             value = merkle.node_hash(left, value)
         return value
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _text(path: Path) -> str | None:
