@@ -11,7 +11,8 @@ from exporters import bookpi
 from exporters.msr import log
 from exporters.msr.fsck import KEY, OUTSIDE, VKEY
 from exporters.msr.log import Entry, MsrLog
-from exporters.msr.note import Signer
+from exporters.msr.merkle import EMPTY_ROOT
+from exporters.msr.note import Checkpoint, Signer
 from exporters.seal import replace_durably
 from exporters.store import Store
 from guardian.errors import LedgerError
@@ -36,6 +37,9 @@ class Register:
         if known.exists() and known.read_text(encoding="utf-8") != vkey:
             raise LedgerError(str(known), f"this log is signed by another key or origin than {origin}")
         replace_durably(known, vkey.encode())
+        if not self._outside.exists():
+            nothing = Checkpoint(origin, 0, EMPTY_ROOT)
+            replace_durably(self._outside, signer.sign(nothing).encode())
         with store.reading() as connection:
             self._refuse_rollback(log.size_of(connection), signer)
         store.after_commit = self._publish
@@ -56,8 +60,6 @@ class Register:
             self._published = size
 
     def _refuse_rollback(self, size: int, signer: Signer) -> None:
-        if not self._outside.exists():
-            return
         claimed = signer.verifier.open(self._outside.read_text(encoding="utf-8"))
         if claimed.size > size:
             raise LedgerError(
