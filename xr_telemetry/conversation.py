@@ -25,6 +25,9 @@ from xr_telemetry.intake import Intake
 MAX_UNANSWERED: Final = 64
 """Messages taken from one client ahead of their answers; past it the client waits."""
 
+COST_BYTES: Final = 4096
+"""A message counts as one against the rate, and as one more for each of these; a window that it closes is one more."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -111,8 +114,12 @@ class Conversation:
             await answering
             await self._end()
 
+    async def answered(self) -> None:
+        """Return once every message that was taken has been answered."""
+        await self._answers.join()
+
     async def _take(self, seq: int, raw: bytes) -> Answer:
-        self._meter()
+        self._meter(1.0 + len(raw) / COST_BYTES)
         if len(raw) > self._settings.max_message_bytes:
             raise MessageError(
                 "too_large", f"expected at most {self._settings.max_message_bytes} bytes, got {len(raw)}"
@@ -148,6 +155,7 @@ class Conversation:
             last_ns=nanoseconds(message.created_at),
         )
         lines += [self._told(stream, window) for window in closed]
+        self._allowance -= len(lines)
         if not lines:
             self._stream = stream
             return Answer(seq)
@@ -207,24 +215,26 @@ class Conversation:
             message, at=self._clock(), address=speaker.address, user=speaker.user, session=speaker.session
         )
 
-    def _meter(self) -> None:
-        """Token bucket of one second: at most ``messages_per_s`` a second, bursts included."""
+    def _meter(self, cost: float) -> None:
+        """Token bucket that holds one second's worth; what a large message or a window costs may leave it in debt."""
         rate = self._settings.messages_per_s
         now = asyncio.get_running_loop().time()
         self._allowance = min(max(rate, 1.0), self._allowance + (now - self._allowed_at) * rate)
         self._allowed_at = now
         if self._allowance < 1.0:
             raise MessageError("rate_limited", f"expected at most {rate:g} messages a second")
-        self._allowance -= 1.0
+        self._allowance -= cost
 
     async def _answer(self) -> None:
         while (answer := await self._answers.get()) is not None:
             kind, payload = await self._outcome(answer)
             with contextlib.suppress(ConnectionClosed):  # gone; the others are still to be counted
                 await self._socket.send(build(kind, payload, at=moment(self._clock())), text=True)
+            self._answers.task_done()
+        self._answers.task_done()
 
     async def _outcome(self, answer: Answer) -> tuple[str, dict[str, Any]]:
-        error: Exception | None = answer.error
+        error: BaseException | None = answer.error
         if answer.durable is not None:
             await asyncio.wait([answer.durable])
             error = answer.durable.exception()

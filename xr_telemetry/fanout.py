@@ -85,8 +85,8 @@ class Fanout:
             for first in range(0, len(listeners), SLICE):
                 try:
                     self._tell(listeners[first : first + SLICE])
-                except Exception:
-                    _log.exception("xr_fanout_failed")  # one bad slice must not silence the others for ever
+                except Exception:  # noqa: BLE001  (logged; one bad slice must not silence the others for ever)
+                    _log.exception("xr_fanout_failed")
                 await asyncio.sleep(0)
 
     async def stop(self) -> None:

@@ -38,6 +38,9 @@ from xr_telemetry.intake import Intake
 from xr_telemetry.scenes import Scene
 
 AUTHENTICATE_WITHIN_S: Final = 5.0
+DRAIN_S: Final = 2.0
+"""At the end, how long a client may take to read the answers that it is owed."""
+
 KERNEL_BUFFER_BYTES: Final = 128 * 1024
 """What the kernel may hold for one connection; left to itself it grows to megabytes for one that does not read."""
 
@@ -85,8 +88,9 @@ class Gateway:
         self._clock = clock
         self._intake = Intake(ingest)
         self._fanout = Fanout(settings, self.counts)
-        self._open = 0
-        self._authenticated = 0
+        self._admitted = 0
+        """Connections that have a place, also while they authenticate."""
+        self._conversations: set[Conversation] = set()
         self._server: Server | None = None
         self._telling: asyncio.Task[None] | None = None
         self._expired: set[asyncio.Task[None]] = set()
@@ -94,7 +98,7 @@ class Gateway:
     @property
     def connections(self) -> int:
         """Open, authenticated connections: the gauge ``tamv_xr_gateway_connections``."""
-        return self._authenticated
+        return len(self._conversations)
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port (a free one for 0).
@@ -141,7 +145,11 @@ class Gateway:
                 await self._telling
             self._telling = None
         if self._server is not None:
-            await self._intake.idle()
+            answered = [asyncio.create_task(each.answered()) for each in self._conversations]
+            if answered:
+                _, late = await asyncio.wait(answered, timeout=DRAIN_S)
+                for task in late:
+                    task.cancel()
             self._server.close(code=1001, reason="going away")
             await self._server.wait_closed()
             self._server = None
@@ -153,19 +161,19 @@ class Gateway:
         self._fanout.publish(scenes)
 
     async def _handle(self, socket: ServerConnection) -> None:
-        self._open += 1
+        if self._admitted >= self._settings.max_connections:
+            await self._turn_away(socket, FULL, "full", "no room for another connection")
+            return
+        self._admitted += 1
         try:
-            if self._open > self._settings.max_connections:
-                await self._turn_away(socket, FULL, "full", "no room for another connection")
-            else:
-                await self._admit(socket)
+            await self._admit(socket)
         except ConnectionClosed:
             pass  # while it was being greeted
-        except Exception:
+        except Exception:  # noqa: BLE001  (logged; the client is told, the others are not concerned)
             _log.exception("xr_connection_failed")
             await socket.close(FAILED, "internal error")
         finally:
-            self._open -= 1
+            self._admitted -= 1
 
     async def _admit(self, socket: ServerConnection) -> None:
         address = str(socket.remote_address[0])
@@ -186,23 +194,24 @@ class Gateway:
                 raise MessageError("bad_token", "payload.token: expected a valid token of the same user")
             alarm.set(newer)
 
-        self._authenticated += 1
+        conversation = Conversation(
+            socket,
+            speaker,
+            settings=self._settings,
+            intake=self._intake,
+            counts=self.counts,
+            clock=self._clock,
+            renew=renew,
+        )
+        self._conversations.add(conversation)
         try:
             raw = socket.transport.get_extra_info("socket")
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER_BYTES)
             await socket.send(self._welcome(speaker), text=True)
             self._fanout.join(socket)
-            await Conversation(
-                socket,
-                speaker,
-                settings=self._settings,
-                intake=self._intake,
-                counts=self.counts,
-                clock=self._clock,
-                renew=renew,
-            ).run()
+            await conversation.run()
         finally:
-            self._authenticated -= 1
+            self._conversations.discard(conversation)
             self._fanout.leave(socket)
             alarm.cancel()
 

@@ -122,16 +122,16 @@ def frame_window(t: Array, *, carried: int) -> FrameWindow:
     """
     kept = t[advancing(t)]
     interval = np.diff(kept)
-    period = _quantile(interval, 0.5)
+    period, p95, p99, longest = _quantiles(interval, 0.5, 0.95, 0.99, 1.0)
     repeated, backward = _standing(t)
     return FrameWindow(
         duration_s=float(kept[-1] - kept[0]),
         n=int(t.shape[0]) - carried,
         target_period_s=period,
         interval_p50_s=period,
-        interval_p95_s=_quantile(interval, 0.95),
-        interval_p99_s=_quantile(interval, 0.99),
-        interval_max_s=_quantile(interval, 1.0),
+        interval_p95_s=p95,
+        interval_p99_s=p99,
+        interval_max_s=longest,
         late=0 if period is None else int(np.count_nonzero(interval > LATE_AT * period)),
         repeated=repeated,
         backward=backward,
@@ -154,19 +154,22 @@ def pose_window(t: Array, poses: Array, *, carried: int) -> PoseWindow:
     advances = advancing(t)
     devices = [_Device(poses[:, 7 * index : 7 * index + 7]) for index in range(3)]
     lost = [int(np.count_nonzero(device.lost[carried:])) for device in devices]
-    invalid = np.logical_or.reduce([device.invalid for device in devices])
+    invalid = devices[0].invalid | devices[1].invalid | devices[2].invalid
     kept = [device.tracked & advances for device in devices]
     paths: list[float | None] = []
     speeds: list[Array] = []
     for device, keep in zip(devices, kept, strict=True):
-        step, speed = _movement(t[keep], device.position[keep])
+        step = np.linalg.norm(np.diff(device.position[keep], axis=0), axis=1)
         paths.append(float(step.sum()) if step.size else None)
-        speeds.append(speed)
+        speeds.append(step / np.diff(t[keep]))
     head_t = t[kept[0]]
     acceleration, jerk = _changes(head_t, devices[0].position[kept[0]])
     yaw = _yaw_steps(devices[0].rotation[kept[0]])
     interval = np.diff(head_t)
-    yaw_rate = np.abs(yaw) / interval
+    speed = _quantiles(speeds[0], 0.5, 0.95, 1.0)
+    accelerated = _quantiles(acceleration, 0.5, 0.95, 1.0)
+    jerked = _quantiles(jerk, 0.5, 0.95, 1.0)
+    yaw_rate = _quantiles(np.abs(yaw) / interval, 0.5, 0.95)
     moving = t[advances]
     return PoseWindow(
         duration_s=float(moving[-1] - moving[0]),
@@ -175,23 +178,23 @@ def pose_window(t: Array, poses: Array, *, carried: int) -> PoseWindow:
         left_lost=lost[1],
         right_lost=lost[2],
         invalid=int(np.count_nonzero(invalid[carried:])),
-        longest_gap_s=_quantile(interval, 1.0),
+        longest_gap_s=_quantiles(interval, 1.0)[0],
         path_m=paths[0],
         left_path_m=paths[1],
         right_path_m=paths[2],
-        speed_p50=_quantile(speeds[0], 0.5),
-        speed_p95=_quantile(speeds[0], 0.95),
-        speed_max=_quantile(speeds[0], 1.0),
-        left_speed_p95=_quantile(speeds[1], 0.95),
-        right_speed_p95=_quantile(speeds[2], 0.95),
-        acceleration_p50=_quantile(acceleration, 0.5),
-        acceleration_p95=_quantile(acceleration, 0.95),
-        acceleration_max=_quantile(acceleration, 1.0),
-        jerk_p50=_quantile(jerk, 0.5),
-        jerk_p95=_quantile(jerk, 0.95),
-        jerk_max=_quantile(jerk, 1.0),
-        yaw_rate_p50=_quantile(yaw_rate, 0.5),
-        yaw_rate_p95=_quantile(yaw_rate, 0.95),
+        speed_p50=speed[0],
+        speed_p95=speed[1],
+        speed_max=speed[2],
+        left_speed_p95=_quantiles(speeds[1], 0.95)[0],
+        right_speed_p95=_quantiles(speeds[2], 0.95)[0],
+        acceleration_p50=accelerated[0],
+        acceleration_p95=accelerated[1],
+        acceleration_max=accelerated[2],
+        jerk_p50=jerked[0],
+        jerk_p95=jerked[1],
+        jerk_max=jerked[2],
+        yaw_rate_p50=yaw_rate[0],
+        yaw_rate_p95=yaw_rate[1],
         yaw_net=float(yaw.sum()) if yaw.size else None,
     )
 
@@ -210,33 +213,36 @@ def inertial_window(t: Array, samples: Array, *, carried: int) -> InertialWindow
     linear, angular = samples[:, :3], samples[:, 3:]
     size = np.linalg.norm(linear, axis=1)
     turn = np.linalg.norm(angular, axis=1)
-    spike = (size > MAX_ACCELERATION_M_S2) | (turn > MAX_TURN_RAD_S)  # NaN compares false
-    missing = np.isnan(samples).any(axis=1)
+    spike: Mask = np.greater(size, MAX_ACCELERATION_M_S2) | np.greater(turn, MAX_TURN_RAD_S)  # NaN is not
+    missing: Mask = np.logical_or.reduce(np.isnan(samples), axis=1)
     felt = np.isfinite(size) & ~spike
     jerked = felt & advances
     change = np.linalg.norm(np.diff(linear[jerked], axis=0), axis=1) / np.diff(t[jerked])
     kept = t[advances]
     interval = np.diff(kept)
     own = slice(carried, None)
-    acceleration, turning = size[own][felt[own]], turn[own][(np.isfinite(turn) & ~spike)[own]]
+    load = _quantiles(size[own][felt[own]], 0.5, 0.95, 1.0)
+    jerk = _quantiles(change, 0.5, 0.95, 1.0)
+    turning = _quantiles(turn[own][(np.isfinite(turn) & ~spike)[own]], 0.5, 0.95)
+    period, longest = _quantiles(interval, 0.5, 1.0)
     repeated, backward = _standing(t)
     return InertialWindow(
         duration_s=float(kept[-1] - kept[0]),
         n=int(t.shape[0]) - carried,
-        interval_p50_s=_quantile(interval, 0.5),
-        longest_gap_s=_quantile(interval, 1.0),
+        interval_p50_s=period,
+        longest_gap_s=longest,
         repeated=repeated,
         backward=backward,
         missing=int(np.count_nonzero(missing[own])),
         invalid=int(np.count_nonzero(spike[own])),
-        acceleration_p50=_quantile(acceleration, 0.5),
-        acceleration_p95=_quantile(acceleration, 0.95),
-        acceleration_max=_quantile(acceleration, 1.0),
-        jerk_p50=_quantile(change, 0.5),
-        jerk_p95=_quantile(change, 0.95),
-        jerk_max=_quantile(change, 1.0),
-        turn_rate_p50=_quantile(turning, 0.5),
-        turn_rate_p95=_quantile(turning, 0.95),
+        acceleration_p50=load[0],
+        acceleration_p95=load[1],
+        acceleration_max=load[2],
+        jerk_p50=jerk[0],
+        jerk_p95=jerk[1],
+        jerk_max=jerk[2],
+        turn_rate_p50=turning[0],
+        turn_rate_p95=turning[1],
     )
 
 
@@ -244,20 +250,14 @@ class _Device:
     """One tracked device: which frames are usable, and its position and unit rotation there."""
 
     def __init__(self, pose: Array) -> None:
-        bounded = np.abs(pose) <= MAX_POSITION_M  # NaN and infinity are not
-        usable = bounded.all(axis=1)
+        bounded: Mask = np.less_equal(np.abs(pose), MAX_POSITION_M)  # NaN and infinity are not
+        usable: Mask = np.logical_and.reduce(bounded, axis=1)
         length = np.linalg.norm(np.where(bounded[:, 3:], pose[:, 3:], 0.0), axis=1)
         self.lost: Mask = usable & (length < 1e-3)
         self.tracked: Mask = usable & ~self.lost
-        self.invalid: Mask = ~usable & ~np.isnan(pose).all(axis=1)
+        self.invalid: Mask = ~usable & ~np.logical_and.reduce(np.isnan(pose), axis=1)
         self.position: Array = pose[:, :3]
         self.rotation: Array = pose[:, 3:] / np.where(self.tracked, length, 1.0)[:, None]
-
-
-def _movement(t: Array, position: Array) -> tuple[Array, Array]:
-    """Length (m) and speed (m/s) of each step."""
-    step = np.linalg.norm(np.diff(position, axis=0), axis=1)
-    return step, step / np.diff(t)
 
 
 def _changes(t: Array, position: Array) -> tuple[Array, Array]:
@@ -278,7 +278,8 @@ def _yaw_steps(rotation: Array) -> Array:
     y = -w2 * y1 + y2 * w1 + x2 * z1 - z2 * x1
     w = w2 * w1 + x2 * x1 + y2 * y1 + z2 * z1
     angle = 2.0 * np.arctan2(y, w)
-    return angle - 2.0 * np.pi * np.ceil((angle - np.pi) / (2.0 * np.pi))
+    wrapped: Array = angle - 2.0 * np.pi * np.ceil((angle - np.pi) / (2.0 * np.pi))
+    return wrapped
 
 
 def _standing(t: Array) -> tuple[int, int]:
@@ -290,6 +291,9 @@ def _standing(t: Array) -> tuple[int, int]:
     )
 
 
-def _quantile(values: Array, q: float) -> float | None:
-    """The q-quantile with linear interpolation, None of nothing."""
-    return float(np.quantile(values, q)) if values.size else None
+def _quantiles(values: Array, *shares: float) -> list[float | None]:
+    """Quantiles with linear interpolation, None of nothing."""
+    if not values.size:
+        return [None] * len(shares)
+    found: list[float | None] = np.quantile(values, shares).tolist()
+    return found

@@ -73,12 +73,12 @@ def _scene(scene_id: str, standing: Standing, overlays: tuple[Overlay, ...], at:
     )
 
 
-def _standing(role: str, standing: Standing, name: str = "") -> Overlay:
+def _standing(role: str, standing: Standing, protocol: str = "") -> Overlay:
     def say(language: texts.Language) -> str:
         return texts.text(
             f"xr.{role}",
             language,
-            name=name,
+            protocol=protocol,
             level=texts.text(f"levels.{standing.level.word}", language),
             score=round(standing.score),
         )

@@ -7,6 +7,7 @@ result durable keeps the old one and takes the same frames again.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,14 +48,16 @@ class Open:
         return len(self.frames) == self.carried
 
 
-def cut(opened: Open | None, frames: Frames, window_s: float) -> tuple[Open | None, list[Window]]:
+def cut(
+    opened: Open | None, frames: Frames, window_s: float, *, max_cuts: int = MAX_CUTS
+) -> tuple[Open | None, list[Window]]:
     """Take more frames of one stream: the window that stays open, and those that they closed, in order.
 
     A window holds the frames between two multiples of ``window_s`` on the device's clock, in order of arrival. A
     frame of an earlier multiple closes it as one of a later does: that clock was set back.
 
     Raises:
-        MessageError: ``bad_frames``: more than MAX_CUTS windows would close, or the sensor is another one.
+        MessageError: ``bad_frames``: more than ``max_cuts`` windows would close, or the sensor is another one.
     """
     if opened is None:
         opened = Open(frames.rows(0, 0))
@@ -65,8 +68,8 @@ def cut(opened: Open | None, frames: Frames, window_s: float) -> tuple[Open | No
     index = np.floor(own / window_s)
     starts = [opened.carried + int(at) + 1 for at in np.flatnonzero(np.diff(index))]
     pieces = list(_pieces([opened.carried, *starts, len(pending)]))
-    if len(pieces) - 1 > MAX_CUTS:
-        raise MessageError("bad_frames", f"t: expected to pass at most {MAX_CUTS} windows of {window_s:g} s")
+    if len(pieces) - 1 > max_cuts:
+        raise MessageError("bad_frames", f"t: expected to pass at most {max_cuts} windows of {window_s:g} s")
     windows: list[Window] = []
     carried = opened.carried
     for first, last in pieces[:-1]:
@@ -85,7 +88,7 @@ def close(opened: Open | None) -> list[Window]:
 
 def _pieces(edges: list[int]) -> Iterator[tuple[int, int]]:
     """Runs between edges, none longer than MAX_WINDOW_FRAMES. Only whole ones come before the last."""
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         for at in range(first, last, MAX_WINDOW_FRAMES):
             yield at, min(at + MAX_WINDOW_FRAMES, last)
 
