@@ -1,6 +1,7 @@
 """An open engine that watches a whole ecosystem, says how threatened it is, and can prove every word of it."""
 
 from guardian.config import Config, load
+from guardian.decode import read
 from guardian.engine import Engine, Verdict
 
-__all__ = ["Config", "Engine", "Verdict", "load"]
+__all__ = ["Config", "Engine", "Verdict", "load", "read"]

@@ -80,7 +80,7 @@ class Survey:
         last = np.concatenate([self._fields(role)["last"] for role in ROLES])
         starts = np.cumsum([0] + [len(self._score[role]) for role in ROLES])
         wanted = offset + limit
-        if wanted < len(score):
+        if 0 < wanted < len(score):
             # Only what can be on the page is sorted: everything not below the wanted-th score.
             edge = np.partition(score, len(score) - wanted)[len(score) - wanted]
             candidates = np.flatnonzero(score >= edge)
