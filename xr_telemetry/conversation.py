@@ -28,6 +28,9 @@ MAX_UNANSWERED: Final = 64
 COST_BYTES: Final = 4096
 """A message counts as one against the rate, and as one more for each of these; a window that it closes is one more."""
 
+MAX_BEHIND_S: Final = 3600.0
+"""A device clock that moves more than this within one message has jumped; its windows are dated no further back."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -130,7 +133,7 @@ class Conversation:
             return Answer(seq)
         if message.type == FRAMES:
             return await self._motion(seq, message)
-        decode.check(message)
+        decode.check(message, received_at=self._clock())
         line = self._line(message)
         if message.type == "session_ended" and self._stream is not None and self._of_stream(message):
             ended = windows.close(self._stream.opened)
@@ -193,8 +196,8 @@ class Conversation:
 
     def _told(self, stream: Stream, window: windows.Window) -> bytes:
         """One window as lines, an event a kind, at the time that its newest frame had."""
-        behind_ns = max(0, round((stream.last_s - window.end_s) * 1e9))
-        at = moment(max(0, stream.last_ns - behind_ns))
+        behind_s = min(max(0.0, stream.last_s - window.end_s), MAX_BEHIND_S)
+        at = moment(stream.last_ns - round(behind_s * 1e9))
         who = {} if stream.user is None else {"userId": stream.user}
         return b"".join(
             self._line(
@@ -211,9 +214,7 @@ class Conversation:
 
     def _line(self, message: Message) -> bytes:
         speaker = self._speaker
-        return tag(
-            message, at=self._clock(), address=speaker.address, user=speaker.user, session=speaker.session
-        )
+        return tag(message, address=speaker.address, user=speaker.user, session=speaker.session)
 
     def _meter(self, cost: float) -> None:
         """Token bucket that holds one second's worth; what a large message or a window costs may leave it in debt."""

@@ -7,7 +7,6 @@ or output. Motion arrives here only as windows; raw frames are refused.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,11 +14,14 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from guardian.decode import Decoded
+from guardian.decode.columns import AHEAD, EARLIEST, LATEST, Rejects, batch_of
 from guardian.errors import MessageError
-from guardian.events import EVENTS, LAYERS, TEXT, Outcome, Signal
+from guardian.events import EVENTS, LAYERS, ROLES, TEXT, Outcome, Signal
 from guardian.levels import level_named
 from xr_telemetry import motion
 from xr_telemetry.envelope import (
+    EVENT_TYPES,
     INPUT_KINDS,
     MAX_NAME,
     SESSION_TYPES,
@@ -51,24 +53,6 @@ _COLUMNS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """One line that is not an event: its number from 1, the word it is counted under, what was expected."""
-
-    line: int
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Messages:
-    """What a body of messages came to: the events, the lines that are none, and how many of those per reason."""
-
-    batch: pa.RecordBatch
-    rejected: tuple[Refused, ...]
-    reasons: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class Event:
     """The columns of one XR event that are not the same for all of them."""
 
@@ -85,27 +69,27 @@ class Event:
     attrs: str | None
 
 
-def decode_messages(body: bytes, *, received_at: int) -> Messages:
+def decode_messages(body: bytes, *, received_at: int | None) -> Decoded:
     """The events of one body: one :class:`~xr_telemetry.envelope.Tagged` message a line.
 
-    The event time is the envelope's ``createdAt``. Empty lines are skipped. Never raises: a line that is no event is
-    in ``rejected``.
+    Args:
+        body: NDJSON; empty lines are skipped. A line that is no event is rejected and counted.
+        received_at: when the body arrived, nanoseconds since 1970; None where nobody knows (files). The event time is
+            the envelope's ``createdAt``, which may lie at most a day after it.
     """
-    del received_at  # every decoder takes it; an XR message without a time of its own is refused
     events: list[Event] = []
-    rejected: list[Refused] = []
+    rejects = Rejects()
     for number, line in enumerate(body.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
-            events.append(event(parse_tagged(line)))
+            events.append(event(parse_tagged(line), received_at=received_at))
         except MessageError as error:
-            rejected.append(Refused(number, error.reason, error.detail))
-    reasons = Counter(refused.reason for refused in rejected)
-    return Messages(_batch(events), tuple(rejected), dict(reasons))
+            rejects.add(number, error.reason, error.detail)
+    return rejects.decoded(_batch(events))
 
 
-def event(tagged: Tagged) -> Event:
+def event(tagged: Tagged, *, received_at: int | None) -> Event:
     """The event of one message.
 
     An authenticated user counts, whoever the payload names; only where nobody had to authenticate is the payload
@@ -119,6 +103,8 @@ def event(tagged: Tagged) -> Event:
     payload = message.payload
     value = _number(payload, "value")
     rest: dict[str, Any] = {name: item for name, item in payload.items() if name not in _COLUMNS}
+    if message.type not in EVENT_TYPES and "kind" in payload:
+        rest["kind"] = payload["kind"]  # says something else there: the type is the kind
     if kind in WINDOWS:
         features, main = WINDOWS[kind]
         try:
@@ -133,7 +119,7 @@ def event(tagged: Tagged) -> Event:
     if tagged.user and claimed not in {"", tagged.user}:
         rest["claimedUserId"] = claimed
     return Event(
-        ts=nanoseconds(message.created_at),
+        ts=_time(message, received_at),
         layer=_layer(payload),
         kind=kind,
         actor=tagged.user or claimed,
@@ -147,13 +133,13 @@ def event(tagged: Tagged) -> Event:
     )
 
 
-def check(message: Message) -> None:
+def check(message: Message, *, received_at: int) -> None:
     """Refuse now what :func:`decode_messages` would reject later, so that the sender can be told.
 
     Raises:
         MessageError: as :func:`event`.
     """
-    event(Tagged(at=0, message=message))
+    event(Tagged(message=message), received_at=received_at)
 
 
 def _batch(events: list[Event]) -> pa.RecordBatch:
@@ -165,25 +151,28 @@ def _batch(events: list[Event]) -> pa.RecordBatch:
     def numbers(name: str, kind: pa.DataType) -> pa.Array:
         return pa.array([getattr(each, name) for each in events], kind)
 
-    columns = {
-        "ts": numbers("ts", pa.int64()).cast(EVENTS.field("ts").type),
-        "signal": pa.array(np.full(count, Signal.XR, np.int8)),
-        "layer": numbers("layer", pa.int8()),
-        "source": pa.array([SOURCE] * count, pa.string()).dictionary_encode().cast(TEXT),
-        "kind": texts("kind"),
-        "actor": texts("actor"),
-        "address": texts("address"),
-        "target": texts("target"),
-        "session": texts("session"),
-        "outcome": numbers("outcome", pa.int8()),
-        "severity": numbers("severity", pa.float64()),
-        "value": numbers("value", pa.float64()),
-        "trace_id": pa.array([bytes(16)] * count, pa.binary(16)),
-        "span_id": pa.array([bytes(8)] * count, pa.binary(8)),
-        "body": pa.nulls(count, pa.string()),
-        "attrs": pa.array([each.attrs for each in events], pa.string()),
-    }
-    return pa.RecordBatch.from_arrays([columns[name] for name in EVENTS.names], schema=EVENTS)
+    return batch_of(
+        count,
+        {
+            "ts": numbers("ts", pa.int64()).cast(EVENTS.field("ts").type),
+            "signal": pa.array(np.full(count, Signal.XR, np.int8)),
+            "layer": numbers("layer", pa.int8()),
+            "source": pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([SOURCE])),
+            **{name: texts(name) for name in ("kind", *ROLES)},
+            "outcome": numbers("outcome", pa.int8()),
+            "severity": numbers("severity", pa.float64()),
+            "value": numbers("value", pa.float64()),
+            "attrs": pa.array([each.attrs for each in events], pa.string()),
+        },
+    )
+
+
+def _time(message: Message, received_at: int | None) -> int:
+    ts = nanoseconds(message.created_at)
+    latest = LATEST if received_at is None else min(received_at + AHEAD, LATEST)
+    if not EARLIEST <= ts <= latest:
+        raise MessageError("bad_time", "createdAt: expected a time from 1990 to a day after its arrival")
+    return ts
 
 
 def _name(payload: dict[str, Any], field: str) -> str:
@@ -247,5 +236,5 @@ def _attrs(rest: dict[str, Any]) -> str | None:
         return None
     try:
         return msgspec.json.encode(rest).decode()
-    except (OverflowError, UnicodeError, RecursionError) as error:
+    except RecursionError as error:
         raise refusal(error) from None

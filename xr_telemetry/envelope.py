@@ -91,8 +91,6 @@ class Message(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=T
 class Tagged(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of what the gateway makes durable: a client's message and what the gateway knows about it."""
 
-    at: int
-    """Arrival, nanoseconds since 1970."""
     address: str = ""
     user: str = ""
     """Authenticated user; empty when nobody had to authenticate."""
@@ -162,15 +160,15 @@ def build(
     return _encode.encode(message)
 
 
-def tag(message: Message, *, at: int, address: str, user: str, session: str) -> bytes:
+def tag(message: Message, *, address: str, user: str, session: str) -> bytes:
     """One line for the journal, with its newline.
 
     Raises:
-        MessageError: ``bad_json``: a number that JSON readers cannot hold.
+        MessageError: ``bad_json``: nested too deeply to be written again.
     """
     try:
-        line = _encode.encode(Tagged(at=at, address=address, user=user, session=session, message=message))
-    except (OverflowError, UnicodeError, RecursionError) as error:
+        line = _encode.encode(Tagged(address=address, user=user, session=session, message=message))
+    except RecursionError as error:
         raise refusal(error) from None
     return line + b"\n"
 

@@ -178,7 +178,7 @@ class Gateway:
     async def _admit(self, socket: ServerConnection) -> None:
         address = str(socket.remote_address[0])
         identity = Identity("") if self._authenticate is None else await self._identify(socket)
-        if identity is None or (self._authenticate is None and not _is_loopback(address)):
+        if identity is None:
             await self._turn_away(socket, UNAUTHENTICATED, "authentication", "authentication failed")
             return
         speaker = Speaker(address, identity.user, f"xr-{secrets.token_hex(8)}")

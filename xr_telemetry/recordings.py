@@ -9,7 +9,6 @@ follow one another from START on.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from guardian.decode import Decoded
+from guardian.decode.columns import Rejects
 from guardian.errors import InputError
 from xr_telemetry import windows
 from xr_telemetry.decode import decode_messages
@@ -58,7 +59,7 @@ class Chunk:
 
 
 class MotionFile:
-    """One motion file. ``dropped`` counts the rows that could not be used, per reason, as far as it has been read."""
+    """One motion file. ``rejects`` holds the rows that could not be used, as far as it has been read."""
 
     def __init__(self, path: str | Path) -> None:
         """Open it.
@@ -67,7 +68,8 @@ class MotionFile:
             InputError: it cannot be read as Parquet, or has neither layout.
         """
         self.path = Path(path)
-        self.dropped: Counter[str] = Counter()
+        self.rejects = Rejects()
+        self._row = 0
         try:
             with pq.ParquetFile(self.path) as file:
                 names = set(file.schema_arrow.names)
@@ -91,6 +93,7 @@ class MotionFile:
         Raises:
             InputError: the file is damaged, or a column does not hold numbers.
         """
+        self.rejects, self._row = Rejects(), 0
         base_ns, name, last_ns = nanoseconds(START), None, nanoseconds(START)
         for recording, frames in self._runs():
             if recording != name:
@@ -117,11 +120,16 @@ class MotionFile:
         if last is not None:
             yield from ((last, window) for window in windows.close(opened))
 
-    def read(self, batch_size: int) -> Iterator[pa.RecordBatch]:
-        """The windows as EVENTS, at most ``batch_size`` rows a batch: what a headset's events would have been."""
+    def read(self, batch_size: int) -> Iterator[Decoded]:
+        """The windows as EVENTS, at most ``batch_size`` rows a batch: what a headset's events would have been.
+
+        The rows that could not be used come with a last, empty batch.
+        """
         lines = itertools.chain.from_iterable(_lines(chunk, window) for chunk, window in self.windows())
         while group := list(itertools.islice(lines, batch_size)):
-            yield decode_messages(b"".join(group), received_at=nanoseconds(START)).batch
+            yield decode_messages(b"".join(group), received_at=None)
+        if self.rejects.reasons:
+            yield self.rejects.decoded(decode_messages(b"", received_at=None).batch)
 
     def _runs(self) -> Iterator[tuple[str, Frames]]:
         wanted = ["t_s", *filter(None, self._columns), *(["recording"] if self._named else [])]
@@ -140,8 +148,9 @@ class MotionFile:
         # 6 decimals are what the wire carries, so that both ways give the same windows.
         values = np.round(np.stack(columns, axis=1), 6).astype(np.float32)
         timed = np.abs(t) <= MAX_TIME_S
-        if untimed := int(np.count_nonzero(~timed)):
-            self.dropped["no_time"] += untimed
+        for row in np.flatnonzero(~timed):
+            self.rejects.add(self._row + int(row) + 1, "no_time", "t_s: expected seconds")
+        self._row += t.shape[0]
         names = batch.column("recording").to_pylist() if self._named else [self.path.stem] * t.shape[0]
         first = 0
         for name, run in itertools.groupby(names):
@@ -153,7 +162,7 @@ class MotionFile:
             first = last
 
 
-def read(path: str | Path, batch_size: int) -> Iterator[pa.RecordBatch]:
+def read(path: str | Path, *, batch_size: int = 16_384) -> Iterator[Decoded]:
     """A motion file as EVENTS batches, without a socket in between.
 
     Raises:
@@ -172,7 +181,7 @@ def _lines(chunk: Chunk, window: windows.Window) -> Iterator[bytes]:
             created_at=at,
             session_id=chunk.recording,
         )
-        yield tag(message, at=nanoseconds(at), address="", user="", session="")
+        yield tag(message, address="", user="", session="")
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.float64]:

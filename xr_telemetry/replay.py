@@ -93,7 +93,7 @@ async def replay(
         raise MachineError(f"xr gateway {url}: it closed the connection ({error})") from None
     except (OSError, InvalidHandshake, InvalidURI, TimeoutError) as error:
         raise MachineError(f"xr gateway {url}: {error}") from None
-    told.dropped = file.dropped
+    told.dropped = Counter(file.rejects.reasons)
     return told
 
 
