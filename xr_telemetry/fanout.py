@@ -28,6 +28,9 @@ SLICE: Final = 200
 CLOSE_SLOW: Final = 4408
 """Close code of a connection that did not read for too long (from the private range; 408 is HTTP's timeout)."""
 
+CLOSE_WITHIN_S: Final = 2.0
+"""How long a client may take to agree to a close before its connection is cut."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -122,9 +125,22 @@ class Fanout:
         elif now - listener.stalled_since >= self._settings.stall_s:
             listener.closing = True
             self._counts.closed["slow"] += 1
-            task = asyncio.create_task(listener.socket.close(CLOSE_SLOW, "slow"))
+            task = asyncio.create_task(hang_up(listener.socket, CLOSE_SLOW, "slow"))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+
+async def hang_up(socket: ServerConnection, code: int, reason: str) -> None:
+    """Close a connection, by force if its client does not take part.
+
+    The library's ``close`` alone is not enough: it first waits, without a limit, for room in the buffer of a client
+    that does not read.
+    """
+    try:
+        async with asyncio.timeout(CLOSE_WITHIN_S):
+            await socket.close(code, reason)
+    except TimeoutError:
+        socket.transport.abort()
 
 
 def _untimed(scene: Scene) -> Scene:

@@ -32,7 +32,7 @@ from guardian.errors import MachineError, MessageError
 from xr_telemetry.conversation import Conversation, Speaker
 from xr_telemetry.counts import Counts
 from xr_telemetry.envelope import AUTHENTICATE, PATH, PROTOCOL, Message, build, moment, parse
-from xr_telemetry.fanout import Fanout
+from xr_telemetry.fanout import Fanout, hang_up
 from xr_telemetry.frames import MAX_FRAMES
 from xr_telemetry.intake import Intake
 from xr_telemetry.scenes import Scene
@@ -44,7 +44,7 @@ DRAIN_S: Final = 2.0
 KERNEL_BUFFER_BYTES: Final = 128 * 1024
 """What the kernel may hold for one connection; left to itself it grows to megabytes for one that does not read."""
 
-UNAUTHENTICATED, FULL, FAILED = 1008, 1013, 1011
+UNAUTHENTICATED, FULL, FAILED, GOING_AWAY = 1008, 1013, 1011, 1001
 
 _LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
 _log = structlog.get_logger(__name__)
@@ -150,7 +150,8 @@ class Gateway:
                 _, late = await asyncio.wait(answered, timeout=DRAIN_S)
                 for task in late:
                     task.cancel()
-            self._server.close(code=1001, reason="going away")
+            self._server.close(close_connections=False)
+            await asyncio.gather(*(hang_up(each, GOING_AWAY, "going away") for each in self._server.connections))
             await self._server.wait_closed()
             self._server = None
         await self._fanout.stop()
@@ -171,7 +172,7 @@ class Gateway:
             pass  # while it was being greeted
         except Exception:  # noqa: BLE001  (logged; the client is told, the others are not concerned)
             _log.exception("xr_connection_failed")
-            await socket.close(FAILED, "internal error")
+            await hang_up(socket, FAILED, "internal error")
         finally:
             self._admitted -= 1
 
@@ -253,7 +254,7 @@ class Gateway:
 
     async def _turn_away(self, socket: ServerConnection, code: int, reason: str, words: str) -> None:
         self.counts.closed[reason] += 1
-        await socket.close(code, words)
+        await hang_up(socket, code, words)
 
     def _expire(self, socket: ServerConnection) -> None:
         task = asyncio.create_task(

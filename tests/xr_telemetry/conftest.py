@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -59,7 +60,7 @@ def house():
     """``async with house(tick_ms=10, authenticate=…)``."""
 
     @asynccontextmanager
-    async def opened(*, authenticate: Any = None, **settings: Any):
+    async def opened(*, authenticate: Any = None, **settings: Any) -> AsyncIterator[House]:
         journal = Journal()
         gateway = Gateway(
             replace(Xr(), **{"tick_ms": 10.0, "messages_per_s": 1e6} | settings),
@@ -95,7 +96,7 @@ async def hear(socket: ClientConnection, *kinds: str) -> dict[str, Any]:
 async def until(condition: Any) -> None:
     """Wait for something that the loop is about to do."""
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  (a count of the gateway, which signals nobody)
             await asyncio.sleep(0.005)
 
 

@@ -1,4 +1,9 @@
+"""Groups of lines made durable."""
+
+from __future__ import annotations
+
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -9,19 +14,19 @@ from xr_telemetry.intake import Intake
 class Disk:
     """Makes bodies durable when the test says so."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.bodies = []
         self.gate = asyncio.Event()
         self.fail = None
 
-    async def ingest(self, body):
+    async def ingest(self, body: Any) -> Any:
         await self.gate.wait()
         if self.fail is not None:
             raise self.fail
         self.bodies.append(body)
 
 
-async def test_what_arrives_meanwhile_is_the_next_group():
+async def test_what_arrives_meanwhile_is_the_next_group() -> None:
     disk = Disk()
     found = Intake(disk.ingest)
     first = found.add(b"1\n")
@@ -33,7 +38,7 @@ async def test_what_arrives_meanwhile_is_the_next_group():
     assert disk.bodies == [b"1\n", b"2\n3\n"]
 
 
-async def test_a_failure_reaches_those_of_its_group_and_no_others():
+async def test_a_failure_reaches_those_of_its_group_and_no_others() -> None:
     disk = Disk()
     disk.gate.set()
     disk.fail = OSError("disk")
@@ -46,7 +51,7 @@ async def test_a_failure_reaches_those_of_its_group_and_no_others():
     assert disk.bodies == [b"2\n"]
 
 
-async def test_groups_have_a_size(monkeypatch):
+async def test_groups_have_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "MAX_GROUP_BYTES", 10)
     disk = Disk()
     disk.gate.set()
@@ -55,7 +60,7 @@ async def test_groups_have_a_size(monkeypatch):
     assert disk.bodies == [b"aaaa\nbbbb\n", b"cccc\n", b"d" * 30, b"e\n"]
 
 
-async def test_a_waiter_that_gave_up_holds_nobody():
+async def test_a_waiter_that_gave_up_holds_nobody() -> None:
     disk = Disk()
     found = Intake(disk.ingest)
     gone, here = found.add(b"1\n"), found.add(b"2\n")
@@ -65,7 +70,7 @@ async def test_a_waiter_that_gave_up_holds_nobody():
     assert disk.bodies == [b"1\n2\n"]
 
 
-async def test_idle_waits_for_all():
+async def test_idle_waits_for_all() -> None:
     disk = Disk()
     found = Intake(disk.ingest)
     await found.idle()

@@ -1,4 +1,9 @@
+"""Features of motion against movements worked by hand, and against anything."""
+
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,12 +17,12 @@ from xr_telemetry.motion import advancing, frame_window, inertial_window, pose_w
 RATE = 1 / 90
 
 
-def still(n):
+def still(n: int) -> Any:
     """n frames of a head and two hands that do not move."""
     return np.tile(np.array([0.0, 1.7, 0.0, 0.0, 0.0, 0.0, 1.0] * 3), (n, 1))
 
 
-def test_even_frames():
+def test_even_frames() -> None:
     found = frame_window(np.arange(91) * RATE, carried=0)
     assert found.n == 91
     assert found.target_period_s == pytest.approx(RATE)
@@ -26,32 +31,32 @@ def test_even_frames():
     assert found.duration_s == pytest.approx(1.0)
 
 
-def test_a_dropped_frame_is_late():
+def test_a_dropped_frame_is_late() -> None:
     t = np.delete(np.arange(91) * RATE, [40, 41])
     found = frame_window(t, carried=0)
     assert found.late == 1
     assert found.interval_max_s == pytest.approx(3 * RATE)
 
 
-def test_repeated_and_backward_times_are_counted_and_left_out():
+def test_repeated_and_backward_times_are_counted_and_left_out() -> None:
     found = frame_window(np.array([0.0, 0.0, 0.1, 0.1, 0.05, 0.2]), carried=0)
     assert (found.repeated, found.backward) == (2, 1)
     assert found.interval_max_s == pytest.approx(0.1)
 
 
-def test_a_carried_frame_opens_an_interval_but_is_not_counted():
+def test_a_carried_frame_opens_an_interval_but_is_not_counted() -> None:
     found = frame_window(np.array([0.0, 4.0, 4.1]), carried=1)
     assert found.n == 2
     assert found.interval_max_s == pytest.approx(4.0)
 
 
-def test_one_frame_has_no_interval():
+def test_one_frame_has_no_interval() -> None:
     found = frame_window(np.array([3.0]), carried=0)
     assert found.interval_p95_s is None
     assert found.late == 0
 
 
-def test_a_head_that_walks():
+def test_a_head_that_walks() -> None:
     poses = still(91)
     t = np.arange(91) * RATE
     poses[:, 0] = 1.5 * t
@@ -62,7 +67,7 @@ def test_a_head_that_walks():
     assert found.left_path_m == 0.0
 
 
-def test_constant_acceleration_and_jerk_are_found():
+def test_constant_acceleration_and_jerk_are_found() -> None:
     t = np.arange(180) * RATE
     poses = still(180)
     poses[:, 2] = 2.0 * t**3 / 6 + 3.0 * t**2 / 2
@@ -72,7 +77,7 @@ def test_constant_acceleration_and_jerk_are_found():
 
 
 @pytest.mark.parametrize("turns", [0.5, -0.5, 3.0, -3.0])
-def test_yaw_adds_up_over_full_turns(turns):
+def test_yaw_adds_up_over_full_turns(turns: float) -> None:
     n = 181
     t = np.arange(n) * RATE
     half = turns * 2 * math.pi * np.arange(n) / (n - 1) / 2
@@ -84,7 +89,7 @@ def test_yaw_adds_up_over_full_turns(turns):
     assert found.yaw_rate_p50 == pytest.approx(abs(turns) * math.pi)
 
 
-def test_pitch_is_no_yaw():
+def test_pitch_is_no_yaw() -> None:
     n = 91
     half = np.linspace(0, math.pi / 4, n)
     poses = still(n)
@@ -93,7 +98,7 @@ def test_pitch_is_no_yaw():
     assert found.yaw_net == pytest.approx(0.0, abs=1e-9)
 
 
-def test_zero_quaternions_are_lost_tracking_not_a_jump_to_the_origin():
+def test_zero_quaternions_are_lost_tracking_not_a_jump_to_the_origin() -> None:
     poses = still(91)
     poses[0] = 0.0
     poses[40:50, 7:14] = 0.0
@@ -103,14 +108,14 @@ def test_zero_quaternions_are_lost_tracking_not_a_jump_to_the_origin():
     assert found.invalid == 0
 
 
-def test_the_longest_gap_is_that_of_the_tracked_head():
+def test_the_longest_gap_is_that_of_the_tracked_head() -> None:
     poses = still(91)
     poses[20:30, :7] = 0.0
     found = pose_window(np.arange(91) * RATE, poses, carried=0)
     assert found.longest_gap_s == pytest.approx(11 * RATE)
 
 
-def test_an_absent_hand_is_neither_lost_nor_invalid():
+def test_an_absent_hand_is_neither_lost_nor_invalid() -> None:
     poses = still(10)
     poses[:, 7:] = np.nan
     found = pose_window(np.arange(10) * RATE, poses, carried=0)
@@ -120,7 +125,7 @@ def test_an_absent_hand_is_neither_lost_nor_invalid():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
-def test_a_spike_is_counted_and_left_out(bad):
+def test_a_spike_is_counted_and_left_out(bad: float) -> None:
     poses = still(10)
     poses[5, 1] = bad
     found = pose_window(np.arange(10) * RATE, poses, carried=0)
@@ -128,14 +133,14 @@ def test_a_spike_is_counted_and_left_out(bad):
     assert found.path_m == 0.0
 
 
-def test_nothing_tracked_says_nothing():
+def test_nothing_tracked_says_nothing() -> None:
     found = pose_window(np.arange(5.0), np.zeros((5, 21)), carried=0)
     assert found.head_lost == 5
     assert found.speed_p95 is None
     assert found.yaw_net is None
 
 
-def test_inertial_load():
+def test_inertial_load() -> None:
     t = np.arange(20) * 0.5
     samples = np.zeros((20, 6))
     samples[:, 1] = 3.0
@@ -150,7 +155,7 @@ def test_inertial_load():
     assert found.jerk_max == pytest.approx(0.0)
 
 
-def test_a_carried_sample_is_not_felt_twice():
+def test_a_carried_sample_is_not_felt_twice() -> None:
     samples = np.array([[9.0, 0, 0, 0, 0, 0], [1.0, 0, 0, 0, 0, 0], [1.0, 0, 0, 0, 0, 0]])
     found = inertial_window(np.arange(3) * 0.5, samples, carried=1)
     assert found.n == 2
@@ -165,7 +170,7 @@ any_times = st.lists(
 
 
 @given(st.data(), any_times, st.sampled_from([0, 1]))
-def test_any_motion_gives_finite_features_in_range(data, times, carried):
+def test_any_motion_gives_finite_features_in_range(data: Any, times: list[float], carried: int) -> None:
     t = np.array(times)
     carried = min(carried, len(t) - 1)
     poses = data.draw(
@@ -188,7 +193,7 @@ def test_any_motion_gives_finite_features_in_range(data, times, carried):
 
 
 @given(any_times)
-def test_advancing_times_rise(times):
+def test_advancing_times_rise(times: list[float]) -> None:
     kept = np.array(times)[advancing(np.array(times))]
     assert kept[0] == times[0]
     assert np.all(np.diff(kept) > 0)
