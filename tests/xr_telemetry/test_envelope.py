@@ -145,10 +145,9 @@ json_values = st.recursive(
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_any_bytes_are_parsed_or_refused(raw: str | bytes) -> None:
-    try:
+    with pytest.raises(MessageError) as caught:  # hypothesis does not stumble upon a whole envelope
         parse(raw)
-    except MessageError as error:
-        assert error.reason in {"bad_json", "bad_envelope", "unknown_type", "unknown_kind", "bad_time"}
+    assert caught.value.reason in {"bad_json", "bad_envelope"}
 
 
 @given(
