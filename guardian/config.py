@@ -48,9 +48,7 @@ class Journal(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     segment_bytes: Bytes = 64 * 2**20
     group_bytes: Bytes = 2**20
-    """A group is made durable once it holds this much …"""
-    group_wait_ms: Annotated[float, Meta(ge=0, le=1000, description="milliseconds, 0 to 1000")] = 10.0
-    """… or once its first record has waited this long."""
+    """Most that is written before it is synced; what comes meanwhile gathers for the next sync."""
     max_bytes: Bytes = 4 * 2**30
     """Past this, senders get 429 until the engine has caught up."""
     snapshot_interval_s: Seconds = 10.0

@@ -7,6 +7,7 @@
     ├── InputError         a file cannot be read as what it claims to be
     ├── BodyError          an HTTP body is refused as a whole; carries the status to answer
     ├── MessageError       an XR message is refused; carries the word it is counted under
+    ├── RequestError       a request for a decision is not usable; carries every problem at once
     ├── StateError         a snapshot cannot be restored
     ├── JournalError       the journal cannot promise durability
     │   └── JournalFullError  it has no room; the sender must wait
@@ -28,7 +29,7 @@ class GuardianError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a configuration: where, what was expected, what stood there."""
+    """One thing wrong in a configuration or request: where, what was expected, what stood there."""
 
     key: str
     expected: str
@@ -117,6 +118,17 @@ class MessageError(GuardianError):
 
     def __str__(self) -> str:
         return self.detail
+
+
+class RequestError(GuardianError):
+    """A request for a decision is not usable. ``problems`` lists all that was found, each by its key path."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class StateError(GuardianError):

@@ -151,7 +151,9 @@ class Gateway:
                 for task in late:
                     task.cancel()
             self._server.close(close_connections=False)
-            await asyncio.gather(*(hang_up(each, GOING_AWAY, "going away") for each in self._server.connections))
+            await asyncio.gather(
+                *(hang_up(each, GOING_AWAY, "going away") for each in self._server.connections)
+            )
             await self._server.wait_closed()
             self._server = None
         await self._fanout.stop()
