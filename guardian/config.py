@@ -149,9 +149,17 @@ class Xr(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_connections: Count = 5_000
     max_message_bytes: Bytes = 64 * 1024
     messages_per_s: Positive = 200.0
-    """Messages taken from one connection per second; past it they are dropped and counted."""
+    """Messages taken from one connection per second; past it they are refused and counted. Large ones count more."""
     tick_ms: Annotated[float, Meta(ge=10, le=10_000, description="milliseconds, 10 to 10000")] = 500.0
     """How often changed guardian scenes are told."""
+    window_s: Annotated[float, Meta(ge=0.5, le=60, description="seconds, 0.5 to 60")] = 5.0
+    """Length of the windows that raw motion is reduced to."""
+    max_buffer_bytes: Bytes = 64 * 1024
+    """What may wait for one connection; while more does, it is told nothing new …"""
+    stall_s: Seconds = 10.0
+    """… and once that has lasted this long, it is closed."""
+    origins: tuple[str, ...] = ()
+    """Web origins whose pages may connect, besides those of this machine; for example ``https://xr.tamv.mx``."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -6,6 +6,7 @@
     ├── SchemaError        a record batch is not what EVENTS says
     ├── InputError         a file cannot be read as what it claims to be
     ├── BodyError          an HTTP body is refused as a whole; carries the status to answer
+    ├── MessageError       an XR message is refused; carries the word it is counted under
     ├── RequestError       a request for a decision is not usable; carries every problem at once
     ├── StateError         a snapshot cannot be restored
     ├── JournalError       the journal cannot promise durability
@@ -97,6 +98,21 @@ class BodyError(GuardianError):
     def __init__(self, status: int, reason: str, detail: str) -> None:
         super().__init__(status, reason, detail)
         self.status = status
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class MessageError(GuardianError):
+    """One XR message is refused; its connection goes on.
+
+    ``reason`` is the word it is counted and answered under, ``detail`` a sentence that says what was expected.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
 
