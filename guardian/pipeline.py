@@ -145,6 +145,11 @@ class Pipeline:
         with self._lock:
             return self._engine.entity(role, name, self._now())
 
+    @property
+    def watermark(self) -> int:
+        """The newest event time, nanoseconds since 1970; 0 before the first event."""
+        return self._engine.watermark if self._engine.events else 0
+
     def _now(self) -> int | None:
         """The newest event time, and what has passed since it came: levels fall though nothing comes any more."""
         if not self._engine.events:

@@ -111,7 +111,7 @@ class Service:
         )
         self._collector = Collector(self._view_now, self.counters, self._gauges)
         self._seen: tuple[float, View] | None = None
-        self.xr = Gateway(config.xr, ingest=self._ingest_xr)
+        self.xr = Gateway(config.xr, ingest=self._ingest_xr, clock=self._clock)
         self._telling: asyncio.Task[None] | None = None
         with self._store.transaction() as connection:
             register.write(
@@ -201,7 +201,7 @@ class Service:
             eoct.request(body),
             record_id=str(uuid.uuid4()),
             actor_id=LOCAL_ACTOR,
-            now=time.time_ns(),
+            now=self._clock(),
             settings=self.config.eoct,
         )
         await asyncio.to_thread(self._records.save_eoct, record)
@@ -212,7 +212,7 @@ class Service:
     async def decide_isabella(self, body: dict[str, Any]) -> Item:
         """Decide and keep; see ``guardian.gateway.service``."""
         record = isabella.decide(
-            isabella.request(body), record_id=str(uuid.uuid4()), actor_id=LOCAL_ACTOR, now=time.time_ns()
+            isabella.request(body), record_id=str(uuid.uuid4()), actor_id=LOCAL_ACTOR, now=self._clock()
         )
         await asyncio.to_thread(self._records.save_isabella, record)
         self.counters.add(
@@ -229,7 +229,7 @@ class Service:
             protocols.request(body),
             event_id=str(uuid.uuid4()),
             actor_id=LOCAL_ACTOR,
-            now=time.time_ns(),
+            now=self._clock(),
             settings=self.config.eoct,
             language=self.config.language,
         )
@@ -251,6 +251,10 @@ class Service:
         )
         await self._feed(as_events([event]))
         return evaluation.answer()
+
+    def _clock(self) -> int:
+        """The time of a decision: now, or in a synthetic day, which has a clock of its own, its newest event's."""
+        return (self._pipeline.watermark if self.synthetic else 0) or time.time_ns()
 
     def _count_eoct(self, subject_type: str, risk: float, verdict: str, risk_level: str) -> None:
         self.counters.add("tamv_eoct_evaluations_total", verdict=verdict, risk_level=risk_level)
