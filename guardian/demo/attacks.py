@@ -26,11 +26,11 @@ MINUTE_S: Final = 60.0
 Cast = tuple[town.Person, ...]
 
 
-def scenes(random: Random, cast: Cast) -> Iterator[Draft]:
-    """Every attack of the programme, as drafts that carry the attack's key. Not in order of time."""
+def scenes(random: Random, cast: Cast) -> Iterator[tuple[str, Draft]]:
+    """Every attack of the programme: its key, and one thing that happens in it. Not in order of time."""
     for start, key, script in PROGRAMME:
-        for after, door, body, _ in script(random, cast):
-            yield start + after, door, body, key
+        for after, door, body in script(random, cast):
+            yield key, (start + after, door, body)
 
 
 def _every(random: Random, seconds: float, count: int) -> Iterator[float]:
@@ -60,7 +60,6 @@ def brute_force(random: Random, cast: Cast) -> Iterator[Draft]:
                 risk_level="medium",
                 metadata={"message": "contraseña incorrecta"},
             ),
-            "",
         )
 
 
@@ -90,7 +89,6 @@ def sql_injection(random: Random, _cast: Cast) -> Iterator[Draft]:
                 risk_level="high",
                 metadata={"message": random.choice(_INJECTIONS)},
             ),
-            "",
         )
 
 
@@ -101,7 +99,7 @@ def xr_safety(random: Random, cast: Cast) -> Iterator[Draft]:
     for number, at in enumerate(_every(random, 45.0, 60)):
         kind = kinds[number % len(kinds)]
         severity = "critical" if kind == "safety_alert" else "high"
-        yield at, "xr", xr_body(culprit, kind, "plaza-central", severity=severity), ""
+        yield at, "xr", xr_body(culprit, kind, "plaza-central", severity=severity)
 
 
 def honeypot(random: Random, _cast: Cast) -> Iterator[Draft]:
@@ -121,7 +119,6 @@ def honeypot(random: Random, _cast: Cast) -> Iterator[Draft]:
                 status="denied",
                 risk_level="high",
             ),
-            "",
         )
 
 
@@ -171,7 +168,6 @@ def lateral_movement(random: Random, cast: Cast) -> Iterator[Draft]:
                 risk_level="medium",
                 metadata={"message": f"GET {random.choice(_PROBES)}"},
             ),
-            "",
         )
     for number, at in enumerate(_every(random, 25.0, 90)):
         yield (
@@ -191,7 +187,6 @@ def lateral_movement(random: Random, cast: Cast) -> Iterator[Draft]:
                 status="denied" if number % 4 else "success",
                 risk_level="high",
             ),
-            "",
         )
 
 
@@ -209,21 +204,16 @@ def doctrine_override(random: Random, _cast: Cast) -> Iterator[Draft]:
             at,
             "protocol",
             protocol_body(protocol, action, layer, "Orden urgente de la dirección", **payload),
-            "",
         )
 
 
-def coercion(random: Random, cast: Cast) -> Iterator[Draft]:
+def coercion(random: Random, _cast: Cast) -> Iterator[Draft]:
     """A campaign that pressures people: EOCT rejects it again and again, Isabella refuses to help."""
-    author = cast[41]
     for number, at in enumerate(_every(random, 120.0, 20)):
         strong = {name: round(random.uniform(0.82, 1.0), 3) for name in SIGNALS}
-        yield at, "eoct", eoct_body("campaign", strong), ""
+        yield at, "eoct", eoct_body("campaign", "campana-de-presion", strong)
         if number % 2:
-            body = isabella_body(
-                author.name, "redactar_campana_de_presion", "deny", random.uniform(0.05, 0.25)
-            )
-            yield at + 20.0, "isabella", body, ""
+            yield at + 20.0, "isabella", isabella_body("redactar_campana", "deny", random.uniform(0.05, 0.25))
 
 
 _THEFT: Final = (
@@ -263,7 +253,6 @@ def exfiltration(random: Random, cast: Cast) -> Iterator[Draft]:
                     "message": f"archivo=../../respaldos/membresias-{number}.zst",
                 },
             ),
-            "",
         )
 
 

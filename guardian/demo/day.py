@@ -6,7 +6,6 @@ start give the same day.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,12 +35,12 @@ ACTIONS_PER_PERSON: Final = 220.0
 SERVICE_PERIOD_S: Final = 45.0
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One thing that happens.
 
     ``at`` is in seconds after the start of the day and ``door`` is how it is sent. ``body`` holds the fields that
-    the door needs, without the time: the encoder writes it. ``number`` breaks ties, so that order is total.
+    the door needs, without the time: the encoder writes it. ``number`` counts from 0.
     """
 
     at: float
@@ -75,24 +74,22 @@ def day(seed: int, *, start_s: float, attacks: bool = True) -> Iterator[Item]:
     """
     random = Random(f"{seed}/{start_s}/{attacks}")  # noqa: S311  (a play, not a secret)
     cast = town.people(Random(seed))  # noqa: S311  (same)
-    streams = [
-        _life(random, cast, start_s),
-        _services(random),
-        _decisions(random, cast, start_s),
-        _rooms(random, cast, start_s),
+    parts = [
+        ("", draft)
+        for stream in (
+            _life(random, cast, start_s),
+            _services(random),
+            _decisions(random, start_s),
+            _rooms(random, cast, start_s),
+        )
+        for draft in stream
     ]
     if attacks:
-        streams.append(scenes(random, cast))
-    for number, (at, door, body, attack) in enumerate(heapq.merge(*map(_sorted, streams), key=_time)):
-        yield Item(at, number, door, body, attack)
-
-
-def _time(draft: Draft) -> float:
-    return draft[0]
-
-
-def _sorted(drafts: Iterator[Draft]) -> list[Draft]:
-    return sorted((draft for draft in drafts if 0.0 <= draft[0] < DAY_S), key=_time)
+        parts += scenes(random, cast)
+    parts.sort(key=lambda part: part[1][0])
+    for number, (attack, (at, door, body)) in enumerate(parts):
+        if at < DAY_S:
+            yield Item(at, number, door, body, attack)
 
 
 def _moments(random: Random, expected: float, start_s: float, early_h: float = 0.0) -> Iterator[float]:
@@ -136,7 +133,6 @@ def _life(random: Random, cast: tuple[town.Person, ...], start_s: float) -> Iter
                     duration_ms=duration_ms(random, habit.seconds),
                     status="error" if failed else "success",
                 ),
-                "",
             )
 
 
@@ -155,27 +151,20 @@ def _services(random: Random) -> Iterator[Draft]:
                 "trace": f"{random.getrandbits(128) or 1:032x}",
                 "span": f"{random.getrandbits(64) or 1:016x}",
             }
-            yield at, "span" if random.random() < 0.7 else "otlp_log", body, ""
+            yield at, "span" if random.random() < 0.7 else "otlp_log", body
             at += random.uniform(0.7, 1.3) * SERVICE_PERIOD_S
 
 
-def _decisions(random: Random, cast: tuple[town.Person, ...], start_s: float) -> Iterator[Draft]:
+def _decisions(random: Random, start_s: float) -> Iterator[Draft]:
     for at in _moments(random, 70.0, start_s):
         protocol, action, layer, purpose = random.choice(town.PROTOCOL_ACTIONS)
-        yield at, "protocol", protocol_body(protocol, action, layer, purpose), ""
+        yield at, "protocol", protocol_body(protocol, action, layer, purpose)
     for at in _moments(random, 130.0, start_s):
         action, verb, score = random.choice(town.ISABELLA_REQUESTS)
-        yield (
-            at,
-            "isabella",
-            isabella_body(random.choice(cast).name, action, verb, score + random.uniform(-0.04, 0.04)),
-            "",
-        )
+        yield at, "isabella", isabella_body(action, verb, score + random.uniform(-0.04, 0.04))
     for at in _moments(random, 110.0, start_s):
-        signals = dict.fromkeys(SIGNALS, 0.0) | {
-            name: round(random.betavariate(1.2, 9.0), 3) for name in SIGNALS
-        }
-        yield at, "eoct", eoct_body(random.choice(town.EOCT_SUBJECTS), signals), ""
+        signals = {name: round(random.betavariate(1.2, 9.0), 3) for name in SIGNALS}
+        yield at, "eoct", eoct_body(*random.choice(town.EOCT_SUBJECTS), signals)
 
 
 def _rooms(random: Random, cast: tuple[town.Person, ...], start_s: float) -> Iterator[Draft]:
@@ -185,9 +174,9 @@ def _rooms(random: Random, cast: tuple[town.Person, ...], start_s: float) -> Ite
         for at in _moments(random, 5.0, start_s, person.early):
             end = at + random.uniform(900.0, 2700.0)
             room = random.choice(("plaza-central", "aula-maya", "galeria-norte"))
-            yield at, "xr", xr_body(person, "space_join", room), ""
+            yield at, "xr", xr_body(person, "space_join", room)
             moment = at + random.expovariate(1 / 60.0)
             while moment < end:
-                yield moment, "xr", xr_body(person, "object_interact", room), ""
+                yield moment, "xr", xr_body(person, "object_interact", room)
                 moment += random.expovariate(1 / 60.0)
-            yield end, "xr", xr_body(person, "space_leave", room), ""
+            yield end, "xr", xr_body(person, "space_leave", room)

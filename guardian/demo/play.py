@@ -1,35 +1,27 @@
 """Plays the synthetic day to a running service, like any client: over HTTP and the XR socket, at a compressed clock.
 
-Owns pace, order and patience (429 and 503 are waited out). What is sent is ``day``'s, how it looks is ``encode``'s.
+Owns the pace and the announcements. What happens is ``day``'s, how it gets to the service is ``send``'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import aiohttp
-import structlog
-import websockets
-from websockets.asyncio.client import ClientConnection, connect
 
-from guardian.demo import encode
 from guardian.demo.day import DAY_S, Item, day
+from guardian.demo.send import CHUNK, Sender
 
 DEFAULT_SPEED: Final = 144.0
 """Seconds of event time per second: a day in ten minutes."""
 
 TICK_S: Final = 0.25
-CHUNK: Final = 1_000
-"""Most records in one request."""
-
-LONGEST_WAIT_S: Final = 30.0
-
-_log = structlog.get_logger(__name__)
+_HISTORY: Final = ("log", "otlp_log", "span")
+"""Doors that take thousands of records at once; decisions and XR messages go one by one and are not sent for yesterday."""
 
 
 async def play(
@@ -45,157 +37,72 @@ async def play(
 ) -> None:
     """Send an ordinary yesterday at once, a day with attacks at ``speed``, then further days in real time.
 
-    Event times end where ``now`` will be when the compressed day is over, so none ever lies in the future. Returns
-    soon after ``stop`` is set. ``announce`` hears ``attack_<key>`` as each attack begins, and ``yesterday``, ``today``
-    and ``real_time`` as the play comes to them: the keys of the texts ``demo.*``. Without ``xr_url`` XR events are left out.
+    Event times reach ``now`` when the compressed day is over, and never lie in the future. Returns soon after ``stop``
+    is set. ``announce`` hears the keys of the texts ``demo.*``: ``yesterday``, ``today`` and ``real_time`` as the play
+    comes to them, ``attack_<key>`` as each attack begins. Without ``xr_url`` XR events are left out.
 
     Raises:
         aiohttp.ClientResponseError: the service refuses a request for good (any 4xx but 429).
     """
     tell = announce or (lambda _key: None)
-    duration = DAY_S / speed
-    end = now() + duration
+    end = now() + DAY_S / speed
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         sender = Sender(session, base_url.rstrip("/"), xr_url, stop)
+        player = _Player(sender, seed, tell, now)
         try:
             if history:
                 tell("yesterday")
-                await _yesterday(sender, seed, end - 2 * DAY_S)
-            start, pace = end - DAY_S, speed
-            for number in itertools.count():
-                if stop.is_set():
-                    return
-                tell("real_time" if number else "today")
-                # Sending yesterday took time that the day has to make up: its clock is tied to the wall's.
-                behind = end - now() if not number else 0.0
-                if not number and behind > 0.0:
-                    pace = DAY_S / behind
-                await _one_day(sender, day(seed, start_s=start), start, pace, now, tell)
-                start, pace = start + DAY_S, 1.0
+                await player.yesterday(end - 2 * DAY_S)
+            if stop.is_set():
+                return
+            tell("today")
+            # Sending yesterday took time, which today makes up for: its end is fixed.
+            begins = now()
+            await player.day(end - DAY_S, begins=begins, pace=DAY_S / max(end - begins, 1.0))
+            if not stop.is_set():
+                tell("real_time")
+            while not stop.is_set():
+                await player.day(end, begins=end, pace=1.0)
+                end += DAY_S
         finally:
             await sender.close()
 
 
-async def _yesterday(sender: Sender, seed: int, start: float) -> None:
-    """An ordinary day as fast as the service takes it: what it must know before anything goes wrong."""
-    items = (
-        item for item in day(seed, start_s=start, attacks=False) if item.door in {"log", "otlp_log", "span"}
-    )
-    while chunk := list(itertools.islice(items, CHUNK)):
-        if sender.stop.is_set():
-            return
-        await sender.send(start, chunk)
-
-
-async def _one_day(
-    sender: Sender,
-    items: Iterator[Item],
-    start: float,
-    pace: float,
-    now: Callable[[], float],
-    tell: Callable[[str], None],
-) -> None:
-    wall = now()
-    told: set[str] = set()
-    waiting: list[Item] = []
-    upcoming = next(items, None)
-    while upcoming is not None and not sender.stop.is_set():
-        reached = (now() - wall) * pace
-        while upcoming is not None and upcoming.at <= reached:
-            waiting.append(upcoming)
-            upcoming = next(items, None)
-        for key in dict.fromkeys(item.attack for item in waiting):
-            if key and key not in told:
-                told.add(key)
-                tell(f"attack_{key}")
-        for first in range(0, len(waiting), CHUNK):
-            await sender.send(start, waiting[first : first + CHUNK])
-        waiting.clear()
-        await sender.rest(TICK_S)
-
-
-class Sender:
-    """The doors of one service. A request that is told to wait waits; one that is refused for good raises."""
+class _Player:
+    """Days of one seed, sent at their pace."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, base_url: str, xr_url: str | None, stop: asyncio.Event
+        self, sender: Sender, seed: int, tell: Callable[[str], None], now: Callable[[], float]
     ) -> None:
-        self.stop = stop
-        self._session = session
-        self._base_url = base_url
-        self._xr_url = xr_url
-        self._xr: ClientConnection | None = None
-        self._listener: asyncio.Task[None] | None = None
+        self._sender = sender
+        self._seed = seed
+        self._tell = tell
+        self._now = now
 
-    async def send(self, start: float, items: Iterable[Item]) -> None:
-        """Send items that belong together in time, each through its door."""
-        doors: dict[str, list[Item]] = {}
-        for item in items:
-            doors.setdefault(item.door, []).append(item)
-        if logs := doors.pop("log", None):
-            await self._post("/api/v1/events?map=tamv", encode.ndjson(start, logs), "application/x-ndjson")
-        if logs := doors.pop("otlp_log", None):
-            await self._post("/v1/logs", encode.otlp_logs(start, logs), "application/json")
-        if spans := doors.pop("span", None):
-            await self._post("/v1/traces", encode.otlp_spans(start, spans), "application/json")
-        for item in doors.pop("xr", ()):
-            await self._whisper(encode.envelope(start, item))
-        for item in itertools.chain.from_iterable(doors.values()):
-            route, body = encode.request(start, item)
-            await self._post(route, body, "application/json")
+    async def yesterday(self, start: float) -> None:
+        """An ordinary day as fast as the service takes it: what it must know before anything goes wrong."""
+        items = await self._items(start, attacks=False)
+        known = [item for item in items if item.door in _HISTORY]
+        for first in range(0, len(known), CHUNK):
+            await self._sender.send(start, known[first : first + CHUNK])
 
-    async def _post(self, route: str, body: bytes, content_type: str) -> None:
-        wait = 0.5
-        while not self.stop.is_set():
-            try:
-                async with self._session.post(
-                    self._base_url + route, data=body, headers={"Content-Type": content_type}
-                ) as answer:
-                    if answer.status not in {429, 502, 503, 504}:
-                        answer.raise_for_status()
-                        return
-                    asked = answer.headers.get("Retry-After", "")
-            except (aiohttp.ClientConnectionError, TimeoutError):
-                asked = ""  # not there yet, or restarting: the same patience
-            await self.rest(min(float(asked) if asked.isdigit() else wait, LONGEST_WAIT_S))
-            wait = min(2 * wait, LONGEST_WAIT_S)
+    async def day(self, start: float, *, begins: float, pace: float) -> None:
+        """A day that starts at event time ``start``, from ``begins`` on, ``pace`` seconds of it a second."""
+        upcoming = deque(await self._items(start, attacks=True))
+        told: set[str] = set()
+        while upcoming and not self._sender.stop.is_set():
+            reached = (self._now() - begins) * pace
+            due: list[Item] = []
+            while upcoming and len(due) < CHUNK and upcoming[0].at <= reached:
+                due.append(upcoming.popleft())
+            for key in dict.fromkeys(item.attack for item in due if item.attack):
+                if key not in told:
+                    told.add(key)
+                    self._tell(f"attack_{key}")
+            await self._sender.send(start, due)
+            if len(due) < CHUNK:
+                await self._sender.rest(TICK_S)
 
-    async def _whisper(self, message: str) -> None:
-        """Send one XR message; a lost socket is opened again once, and the play goes on without if that fails."""
-        if self._xr_url is None:
-            return
-        for _ in range(2):
-            try:
-                if self._xr is None:
-                    self._xr = await connect(self._xr_url, compression=None, open_timeout=5)
-                    self._listener = asyncio.create_task(_listen(self._xr))
-                await self._xr.send(message)
-            except (OSError, TimeoutError, websockets.WebSocketException) as error:
-                await self._hang_up()
-                _log.warning("demo_xr_lost", reason=type(error).__name__)
-            else:
-                return
-
-    async def rest(self, seconds: float) -> None:
-        """Wait, but not past ``stop``."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stop.wait(), seconds)
-
-    async def _hang_up(self) -> None:
-        if self._xr is not None:
-            socket, self._xr = self._xr, None
-            await socket.close()
-        if self._listener is not None:
-            listener, self._listener = self._listener, None
-            await listener
-
-    async def close(self) -> None:
-        """Close the XR socket; the HTTP session belongs to the caller."""
-        await self._hang_up()
-
-
-async def _listen(socket: ClientConnection) -> None:
-    """Read what the gateway tells, so that its buffer never fills up on our account."""
-    with contextlib.suppress(websockets.ConnectionClosed):
-        async for _ in socket:
-            pass
+    async def _items(self, start: float, *, attacks: bool) -> list[Item]:
+        """A whole day, made beside the loop: it takes a third of a second."""
+        return await asyncio.to_thread(lambda: list(day(self._seed, start_s=start, attacks=attacks)))

@@ -13,8 +13,8 @@ from guardian.demo.town import Person
 Door = Literal["log", "otlp_log", "span", "xr", "protocol", "isabella", "eoct"]
 """How an item reaches the service: a structured log line, an OTLP log or span, an XR message, or a decision."""
 
-Draft = tuple[float, Door, dict[str, Any], str]
-"""Seconds into the day, door, body, and the key of the attack (empty for ordinary life)."""
+Draft = tuple[float, Door, dict[str, Any]]
+"""Seconds into the day, door and body of one thing that happens."""
 
 SIGNALS: Final = ("coercionRisk", "harmRisk", "privacyRisk", "transparencyRisk", "legalRisk")
 """The five signals of an ethical evaluation, as the wire names them."""
@@ -53,10 +53,9 @@ def protocol_body(protocol: str, action: str, layer: str, purpose: str, **payloa
     }
 
 
-def isabella_body(actor: str, action: str, verb: str, score: float) -> dict[str, Any]:
+def isabella_body(action: str, verb: str, score: float) -> dict[str, Any]:
     """One decision of Isabella. Prompt and response are invented too, and say so."""
     return {
-        "actorId": actor,
         "prompt": f"(sintético) petición: {action}",
         "response": f"(sintético) Isabella recomienda: {verb}",
         "verb": verb,
@@ -65,9 +64,9 @@ def isabella_body(actor: str, action: str, verb: str, score: float) -> dict[str,
     }
 
 
-def eoct_body(subject: str, signals: dict[str, float]) -> dict[str, Any]:
-    """The request of one ethical evaluation."""
-    return {"subjectType": subject, "signals": signals, "notes": "synthetic"}
+def eoct_body(kind: str, subject: str, signals: dict[str, float]) -> dict[str, Any]:
+    """The request of one ethical evaluation of a subject."""
+    return {"subjectType": kind, "subjectId": subject, "signals": signals, "notes": "synthetic"}
 
 
 def xr_body(person: Person, kind: str, room: str, **fields: Any) -> dict[str, Any]:

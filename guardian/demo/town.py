@@ -1,7 +1,7 @@
 """The synthetic TAMV that the demonstration plays: its people, services, addresses and ordinary habits.
 
 Owns the cast and the vocabulary; when things happen is ``day``, what goes wrong is ``attacks``. Every name is
-invented, addresses come from blocks reserved for documentation and benchmarks (RFC 5737, RFC 2544), and every record
+invented, addresses come from blocks reserved for documentation (RFC 5737), and every record
 says ``synthetic``.
 """
 
@@ -108,7 +108,15 @@ ISABELLA_REQUESTS: Final = (
     ("ordenar_muro", "warn", 0.78),
 )
 
-EOCT_SUBJECTS: Final = ("message", "campaign", "recommendation", "transaction", "scene")
+EOCT_SUBJECTS: Final = (
+    ("campaign", "becas-de-otono"),
+    ("campaign", "feria-del-libro"),
+    ("recommendation", "cursos"),
+    ("recommendation", "contactos"),
+    ("transaction", "regalias"),
+    ("scene", "plaza-central"),
+)
+"""Type and name of what is evaluated ethically on an ordinary day."""
 
 OUTSIDE: Final = {
     "brute_force": "203.0.113.66",
