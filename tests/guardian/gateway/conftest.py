@@ -43,7 +43,7 @@ VIEW = View(
 class FakeService:
     """Every method of Service; ``failure`` is raised by all, ``calls`` remembers what was asked."""
 
-    receipt: Receipt = Receipt(3)
+    receipt: Receipt = field(default_factory=lambda: Receipt(3))
     failure: Exception | None = None
     synthetic: bool = False
     readiness: tuple[bool, str] = (True, "")

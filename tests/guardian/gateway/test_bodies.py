@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ async def test_an_undeclared_one_is_cut_at_the_cap(serve: Any):
     face = await serve(max_body_bytes=1024)
     sent = 0
 
-    async def endless():
+    async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
         while sent < 64 * 2**20:
             sent += 4096

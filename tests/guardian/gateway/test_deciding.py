@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -48,7 +49,9 @@ class TestDecisions:
         ],
     )
     async def test_bad_bodies(self, face: Any, path: str, body: bytes, status: int):
-        got, headers, told = await face.post(path, data=body, headers={"Content-Type": "application/json"})
+        got, headers, told = await face.post(
+            path, data=io.BytesIO(body), headers={"Content-Type": "application/json"}
+        )
         assert (got, headers["Content-Type"], told["status"]) == (status, "application/problem+json", status)
         assert face.service.calls == []
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ async def test_a_compressed_body_goes_on_as_received(face: Any, encoding: str):
 
 
 async def test_a_body_in_chunks(face: Any):
-    async def chunks():
+    async def chunks() -> AsyncIterator[bytes]:
         for number in range(100):
             yield b"%d\n" % number
 
