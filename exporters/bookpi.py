@@ -129,5 +129,6 @@ def _values(entry: Entry, language: texts.Language) -> Mapping[str, Any]:
 def _part(value: Any, known: Mapping[str, str]) -> str:
     if isinstance(value, dict):  # a reason of a level
         kind = f" ({value['kind']})" if value.get("kind") else ""
-        return f"{value['channel']} {value['contribution']:.0f}{kind}"
+        channel = known.get(f"word_{value['channel']}", value["channel"])
+        return f"{channel} {value['contribution']:.0f}{kind}"
     return known.get(f"word_{value}", str(value))

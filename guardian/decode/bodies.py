@@ -29,6 +29,8 @@ _LINES: Final = (
     "application/jsonl",
     "application/json",
     "text/plain",
+    "application/x-www-form-urlencoded",  # what curl says of --data-binary when nobody tells it better
+    "application/octet-stream",
     "",
 )
 
