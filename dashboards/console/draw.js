@@ -38,6 +38,9 @@ const glyph = (outline) =>
 export const levelName = (level) =>
   LEVELS.includes(level) ? level : Number.isInteger(level) && level in LEVELS ? LEVELS[level] : "unknown";
 
+/** The lowest score of a level; a level is held above it for a while after the score has fallen. */
+export const floorOf = (level) => EDGES[Math.max(LEVELS.indexOf(level), 0)];
+
 /** Put the shape of a level (or the mark of an outcome) into `holder`, which carries it as a class too. */
 export function shape(holder, level) {
   if (holder.dataset.level === level) return;

@@ -3,7 +3,7 @@
 
 import * as panels from "./panels.js";
 import { $, write } from "./panels.js";
-import { CHARACTERS, gauge, levelName, shape, trend } from "./draw.js";
+import { CHARACTERS, floorOf, gauge, levelName, shape, trend } from "./draw.js";
 import { clock, dayClock, number, say, speak, word } from "./text.js";
 
 const API = "api/v1";
@@ -65,6 +65,7 @@ function missing(name) {
 }
 
 async function askCheckpoint() {
+  if (!(known.msr?.total > 0)) return; // an empty register has no checkpoint
   try {
     known.checkpoint = await ask("msr/checkpoint", "text");
     showCheckpoint();
@@ -110,8 +111,9 @@ function hero(level, score, state) {
   const reason = leader?.reasons?.toSorted?.((a, b) => b.contribution - a.contribution)[0];
   $("because").hidden = !(loud && leader && reason);
   if (!$("because").hidden) {
-    write($("because"), say("because", { role: word("role", leader.role), entity: leader.entity, channel: word("channel", reason.channel), kind: reason.kind }));
+    write($("because"), say("because", { role: word("role", leader.role), entity: leader.entity, channel: word("channel", reason.channel), kind: panels.kindOf(reason) }));
   }
+  $("held").hidden = !(score < floorOf(level));
   $("recommended").hidden = !loud;
   if (loud) write($("recommended"), say("recommended", { actions: panels.actions(RECOMMENDED[level]) }));
   document.title = level === "unknown" ? say("title") : `${CHARACTERS[level]} ${word("level", level)} ${rounded} · ${say("title")}`;
@@ -216,7 +218,8 @@ async function tick(turn) {
   }
   const names = Object.keys(LISTS);
   const due = turn === 0 ? names : names.filter((name, index) => name === "alerts" || index % 2 === turn % 2);
-  await Promise.all([...due.map(askList), turn % 5 === 0 ? askCheckpoint() : null]);
+  await Promise.all(due.map(askList));
+  if (turn % 5 === 0) await askCheckpoint();
 }
 
 async function run() {

@@ -6,6 +6,7 @@ import { bar, levelName, mark, shape, stack } from "./draw.js";
 import { clock, language, number, say, word } from "./text.js";
 
 const MOST_SHOWN = 8;
+const FEWEST_SHOWN = 3;
 const LAYERS = ["L0", "L1", "L2", "L3", "L4", "L5", "L6", "L7"];
 
 export const $ = (id) => document.getElementById(id);
@@ -72,8 +73,11 @@ const makeLayer = () =>
 
 // ---------------------------------------------------------------------------------------------- entities
 
+/** Who strays, or, while nobody does, the few who come nearest: calm is to look calm. */
 export function entities(items) {
-  keyed("entities", items, (item) => `${item.role} ${item.entity}`, makeEntity, (node, item) => {
+  const known = list(items).map(object);
+  const straying = known.filter((item) => levelName(item.level) !== "none");
+  keyed("entities", known.slice(0, Math.max(straying.length, FEWEST_SHOWN)), (item) => `${item.role} ${item.entity}`, makeEntity, (node, item) => {
     const level = levelName(item.level);
     const parts = list(item.reasons).map(object).filter((reason) => Number.isFinite(reason.contribution) && reason.contribution > 0);
     node.dataset.level = level;
@@ -125,10 +129,13 @@ function reasons(holder, parts) {
     part(node, "swatch").dataset.channel = String(reason.channel);
     write(part(node, "points"), number(reason.contribution, 1));
     write(part(node, "channel"), word("channel", reason.channel));
-    write(part(node, "kind"), reason.kind);
-    part(node, "kind").title = String(reason.kind ?? "");
+    write(part(node, "kind"), kindOf(reason));
+    part(node, "kind").title = kindOf(reason);
   });
 }
+
+/** What a reason is about; a burst of events of any kind comes as "*". */
+export const kindOf = (reason) => (reason.kind === "*" ? say("any_kind") : String(reason.kind ?? ""));
 
 /** Actions in words; those that need a person say so. */
 export function actions(names) {
@@ -170,7 +177,7 @@ export function alerts(items) {
       head: joined(`${word("level", to)} ${number(item.score)}`, `${word("role", item.role)} ${item.entity ?? ""}`),
       detail: joined(
         say("alert_rise", { from: word("level", levelName(item.levelFrom)), to: word("level", to) }).toLowerCase(),
-        top ? joined(word("channel", top.channel), top.kind) : "",
+        top ? joined(word("channel", top.channel), kindOf(top)) : "",
         list(item.recommendedAction).length ? say("recommended", { actions: actions(item.recommendedAction) }) : "",
       ),
       at: item.createdAt,
@@ -187,6 +194,7 @@ function decision(id, items, read) {
   });
 }
 
+const spaced = (name) => (typeof name === "string" ? name.replaceAll("_", " ") : name);
 const reasonWords = (codes) => list(codes).map((code) => word("reason", code)).join(", ");
 
 export const protocols = (items) =>
@@ -196,7 +204,7 @@ export const protocols = (items) =>
     const outcome = verdict.allowed === true ? "approved" : verdict.allowed === false ? "rejected" : "unknown";
     return {
       outcome,
-      head: joined(item.protocolId, command),
+      head: joined(item.protocolId, spaced(command)),
       detail: joined(item.phase === outcome ? "" : word("phase", item.phase), reasonWords(verdict.reasons), verdict.severity ? word("level", verdict.severity).toLowerCase() : ""),
     };
   });
@@ -206,7 +214,7 @@ export const isabella = (items) =>
     const context = object(item.context);
     return {
       outcome: item.outcome,
-      head: joined(context.protocolId, context.action),
+      head: joined(context.protocolId === "isabella" ? "" : context.protocolId, spaced(context.action)),
       detail: joined(context.layer, item.verb, say("ethics", { score: number(item.ethicsScore, 2) })),
     };
   });

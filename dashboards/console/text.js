@@ -75,4 +75,4 @@ export function clock(value, options = { hour: "2-digit", minute: "2-digit", sec
 }
 
 export const dayClock = (value) =>
-  clock(value, { weekday: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false });
+  clock(value, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false });
