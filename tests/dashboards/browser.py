@@ -58,7 +58,9 @@ class Browser:
 
     async def value(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
-        answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = await self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
@@ -75,7 +77,9 @@ class Browser:
     async def press(self, key: str, code: int) -> None:
         """One key, as a person presses it."""
         for kind in ("keyDown", "keyUp"):
-            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            await self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+            )
 
     async def picture(self, path: Path, *, whole: bool = True) -> None:
         """The page as a PNG."""
