@@ -72,7 +72,7 @@ class Browser:
     async def until(self, expression: str) -> None:
         """Wait until an expression is true; fail after ten seconds."""
         async with asyncio.timeout(10):
-            while not await self.value(f"Boolean({expression})"):  # noqa: ASYNC110  (the event is in the browser)
+            while not await self.value(f"Boolean({expression})"):
                 await asyncio.sleep(0.05)
 
     async def press(self, key: str, code: int) -> None:
@@ -114,7 +114,7 @@ async def browser(profile: Path) -> AsyncIterator[Browser]:
     try:
         port_file = profile / "DevToolsActivePort"
         async with asyncio.timeout(30):
-            while not port_file.exists() or "\n" not in port_file.read_text():  # noqa: ASYNC110  (another process)
+            while not port_file.exists() or "\n" not in port_file.read_text():
                 await asyncio.sleep(0.05)
             port = port_file.read_text().split("\n", 1)[0]
             async with aiohttp.ClientSession() as session:
