@@ -142,3 +142,10 @@ def test_batches_of_any_size_give_the_same_bits(shared_data: Path) -> None:
         digest.update(engine.snapshot())
         seen.add(digest.hexdigest())
     assert len(seen) == 1
+
+
+def test_motion_files_are_replayed_as_xr(shared_data: Path) -> None:
+    file = shared_data / "xr" / "beatsaber_sample1.parquet"
+    code, out, _err = guardian("replay", str(file), "--format", "xr", "--json")
+    assert code == 0
+    assert json.loads(out)["events"] == 126
