@@ -71,8 +71,10 @@ def verify(folder: Path) -> Verification:
         verifier = _verifier(folder, found)
         try:
             with closing(sqlite3.connect(copy)) as connection:
+                # Damaged text is looked at like any other; what it should have been is what finds it.
+                connection.text_factory = lambda data: data.decode("utf-8", "replace")
                 _check_database(connection, verifier, outside, found)
-        except (sqlite3.DatabaseError, LedgerError, OverflowError) as error:
+        except (sqlite3.DatabaseError, LedgerError, OverflowError, TypeError) as error:
             found.damage.append(f"{DATABASE}: {error}")
     return found
 
