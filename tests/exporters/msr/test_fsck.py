@@ -165,7 +165,7 @@ def test_no_byte_may_change(state: str, request: pytest.FixtureRequest, tmp_path
         ('DELETE FROM msr_entries WHERE "index" = 47', "the log holds only 47 entries"),
         ("DELETE FROM msr_checkpoints WHERE size = 48", "checkpoint 48"),
         ("UPDATE msr_nodes SET hash = zeroblob(32) WHERE level = 2 AND number = 1", "node 2/1"),
-        ("DELETE FROM msr_nodes WHERE level = 1", "nodes"),
+        ("DELETE FROM msr_nodes WHERE level = 1", "node 1/0: is missing"),
         ("UPDATE bookpi_entries SET msr_index = 900 WHERE msr_index = 1", "entry 900"),
     ],
 )

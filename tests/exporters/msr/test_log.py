@@ -37,7 +37,7 @@ def entry(number: int) -> Entry:
 
 def test_an_entry_is_canonical_json_with_tamvs_hash() -> None:
     compat = hashlib.sha256(
-        '{"action":"thing.done","actor_id":"a","payload":{"n":1,"text":"ñ"}}'.encode()
+        '{"actor_id":"a","action":"thing.done","payload":{"n":1,"text":"ñ"}}'.encode()
     ).hexdigest()
     expected = (
         f'{{"action":"thing.done","actorId":"a","compatHash":"{compat}",'
