@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +57,12 @@ class Seal:
     pages: tuple[str, ...]
 
     @classmethod
-    def of(cls, database: Path, *, page_size: int = 0, salts: str = "-") -> Seal:
-        """The seal that belongs to a file as it is now; pages are as long as the file says, unless told."""
+    def of(cls, database: Path) -> Seal:
+        """The seal that belongs to a file as it is now."""
         with database.open("rb") as file:
-            head = file.read(18)
-            size = page_size or int.from_bytes(head[16:18], "big") or 4096
-            size = 65536 if size == 1 else size
-            file.seek(0)
-            pages = tuple(hashlib.sha256(page).hexdigest() for page in iter(lambda: file.read(size), b""))
-        return cls(size, salts, pages)
+            size = int.from_bytes(file.read(18)[16:18], "big")
+        size = {0: 4096, 1: 65536}.get(size, size)
+        return cls(size, "-", tuple(digest for _number, digest in _pages(database, size, None)))
 
     @classmethod
     def read(cls, path: Path) -> Seal:
@@ -130,16 +128,11 @@ def held(database: Path, *, exclusive: bool, wait: bool = True) -> Iterator[bool
         os.close(descriptor)
 
 
-def start(database: Path) -> None:
-    """Seal a database that is not there yet: no pages, no log. All that comes goes through the log."""
-    nothing = Seal(4096, "-", ())
-    replace_durably(mark_path(database), _mark_text(nothing.digest, _NOWHERE).encode())
-    _promote(database, nothing)
-
-
 def write(database: Path) -> None:
-    """Seal a file as it is now: after restoring a copy whose content was verified in another way."""
-    _promote(database, Seal.of(database))
+    """Seal a file as it is now: a new one, or a restored copy whose content was verified in another way."""
+    sealed = Seal.of(database)
+    replace_durably(mark_path(database), _mark_text(sealed.digest, _NOWHERE).encode())
+    _promote(database, sealed)
 
 
 def standing(database: Path, log: wal.Log) -> tuple[Seal, Seal | None]:
@@ -171,32 +164,51 @@ def move_log(database: Path, checkpoint: Callable[[], tuple[int, int, int]]) -> 
     lost = loss(database, now, log)
     if lost is not None:
         raise LedgerError(wal.path_of(database).name, f"frame {lost} is damaged or missing")
+    latest = log.latest()
+    # SQLite made the new version of a page from the old one: damage must not be carried over, nor overwritten unseen.
+    for number in changed_pages(database, now, to_come, log, only=sorted(latest)):
+        raise LedgerError(database.name, f"page {number} is not as it was sealed")
     if to_come is None and pending_path(database).exists():
         _promote(database, now)
-    if log.committed:
+    if latest:
         to_come = now.after(log)
         replace_durably(pending_path(database), to_come.text().encode())
     busy, frames, moved = checkpoint()
-    if log.committed and to_come is not None and (not busy or frames == moved):
+    if latest and to_come is not None and (not busy or frames == moved):
         _promote(database, to_come)
 
 
-def changed_pages(database: Path, now: Seal, to_come: Seal | None, log: wal.Log) -> list[int]:
+def changed_pages(
+    database: Path, now: Seal, to_come: Seal | None, log: wal.Log, *, only: Sequence[int] | None = None
+) -> list[int]:
     """Pages (from 1) of a file that are not as they were sealed, nor on their way to the seal to come."""
 
     def of(seal: Seal, number: int) -> str | None:
         return seal.pages[number - 1] if number <= len(seal.pages) else None
 
-    found = Seal.of(database, page_size=now.page_size)
     changed = []
-    for number in range(1, max(len(found.pages), len(now.pages)) + 1):
+    found = dict(_pages(database, now.page_size, only))
+    for number in range(1, max([len(now.pages), *found]) + 1) if only is None else only:
         allowed = {of(now, number)}
         if to_come is not None:
             allowed.add(of(to_come, number))
             allowed.update(digest for _frame, digest in log.versions.get(number, ()))
-        if of(found, number) not in allowed:
+        if found.get(number) not in allowed:
             changed.append(number)
     return changed
+
+
+def _pages(database: Path, size: int, only: Sequence[int] | None) -> Iterator[tuple[int, str]]:
+    """Number and digest of the pages that a file has; of all of them, or of some."""
+    with database.open("rb") as file:
+        for number in itertools.count(1) if only is None else only:
+            if only is not None:
+                file.seek((number - 1) * size)
+            page = file.read(size)
+            if page:
+                yield number, hashlib.sha256(page).hexdigest()
+            elif only is None:
+                return
 
 
 def mark(database: Path) -> None:

@@ -21,6 +21,12 @@ from guardian.errors import LedgerError, MachineError
 
 metadata: Final = sa.MetaData()
 
+BUSY_S: Final = 30
+"""Seconds that another process is waited for before a transaction gives up."""
+
+EMPTY_BYTES: Final = 4096
+"""Size of a database without tables: its first page."""
+
 SETTLE_BYTES: Final = 4 * 2**20
 """Size of the write-ahead log at which it is worth moving into the database file."""
 
@@ -34,7 +40,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_S})
         self._writer = threading.Lock()
         self.after_commit: Callable[[sa.Connection], None] = lambda _connection: None
         """Called after each commit, before the next writer may begin."""
@@ -49,10 +55,8 @@ class Store:
         """
         try:
             if not seal.seal_path(self.path).exists():
-                if self.path.exists() and self.path.stat().st_size:
-                    raise LedgerError(seal.seal_path(self.path).name, "the seal of the database is missing")
-                seal.start(self.path)
-            elif not self.path.exists() and seal.Seal.read(seal.seal_path(self.path)).pages:
+                self._begin()
+            elif not self.path.exists():
                 raise LedgerError(self.path.name, "the database is missing")
             self.settle()  # before anything is opened: SQLite would drop what it finds damaged, and say nothing
             atexit.register(self.close)
@@ -115,11 +119,22 @@ class Store:
         finally:
             self._engine.dispose()
 
-    def _checkpoint(self) -> tuple[int, int, int]:
-        if not self.path.exists():
-            return 0, 0, 0
+    def _begin(self) -> None:
+        """Make and seal a database without tables; everything after its first page goes through the log."""
+        if self.path.exists() and self.path.stat().st_size > EMPTY_BYTES:
+            raise LedgerError(seal.seal_path(self.path).name, "the seal of the database is missing")
         with self._engine.connect() as connection:
-            busy, frames, moved = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            connection.exec_driver_sql("PRAGMA user_version")
+        seal.write(self.path)
+
+    def _checkpoint(self) -> tuple[int, int, int]:
+        with self._engine.connect() as connection:
+            # No writer can go on meanwhile, so a reader who takes his time is not waited for as long as elsewhere.
+            connection.exec_driver_sql("PRAGMA busy_timeout=1000")
+            try:
+                busy, frames, moved = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_S * 1000}")
         return busy, frames, moved
 
 

@@ -54,7 +54,7 @@ def verify(folder: Path, *, language: texts.Language = "en") -> Verification:
     """Check the MSR log in a data folder.
 
     Raises:
-        InputError: there is no log.
+        InputError: there is no log, or it cannot be read or copied.
     """
     if not (folder / DATABASE).is_file():
         raise InputError(str(folder), f"expected the data folder of an instance, with a {DATABASE} in it")
@@ -71,7 +71,10 @@ def verify(folder: Path, *, language: texts.Language = "en") -> Verification:
     with tempfile.TemporaryDirectory(prefix="guardian-verify-") as scratch:
         # The checkpoint outside first: what it says was committed before the copy was made.
         outside = _text(folder / OUTSIDE)
-        copy = _copied(folder / DATABASE, Path(scratch))
+        try:
+            copy = _copied(folder / DATABASE, Path(scratch))
+        except OSError as error:
+            raise InputError(str(folder), f"cannot be copied for the check ({error.strerror})") from None
         verifier = _keys(folder, report)
         _files(copy, report)
         try:
