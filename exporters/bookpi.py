@@ -134,6 +134,8 @@ def _word(text: str, known: Mapping[str, str]) -> str:
 
 def _plain(text: str) -> str:
     """Text from outside as part of a sentence: one line, not too long, and never taken for the mark of an entry."""
+    if text.isprintable() and len(text) <= MOST and "[" not in text and "]" not in text:
+        return text
     shown = "".join(each if each.isprintable() else " " for each in text[: MOST + 1])
     shown = " ".join(shown.replace("[", "(").replace("]", ")").split())
     return shown if len(text) <= MOST else f"{shown[:MOST]}…"

@@ -8,6 +8,7 @@ its bytes are those that were written, is not asked here.
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -152,9 +153,15 @@ def _is_canonical_json(data: bytes) -> bool:
     try:
         if not _ODD.search(data) and _ENCODE(_DECODER.decode(data)) == data:
             return True
-        return rfc8785.dumps(msgspec.json.decode(data)) == data
-    except (ValueError, msgspec.DecodeError, rfc8785.CanonicalizationError, RecursionError):
+        return rfc8785.dumps(json.loads(data, parse_int=_whole)) == data
+    except (ValueError, OverflowError, msgspec.DecodeError, rfc8785.CanonicalizationError, RecursionError):
         return False
+
+
+def _whole(text: str) -> int | float:
+    """A whole number as RFC 8785 takes it: past 2⁵³ it is the text of a double."""
+    value = int(text)
+    return value if abs(value) < 2**53 else float(value)
 
 
 def _exact(text: str) -> msgspec.Raw:

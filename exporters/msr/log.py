@@ -71,7 +71,7 @@ class Entry:
         try:
             actor, action = rfc8785.dumps(self.actor_id), rfc8785.dumps(self.action)
             payload = rfc8785.dumps(self.payload)
-        except (rfc8785.CanonicalizationError, RecursionError) as error:
+        except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
             raise LedgerError("entry", f"cannot be written as canonical JSON: {error}") from None
         data = written(actor, action, payload, iso(self.created_at))
         if len(data) > MAX_ENTRY:
