@@ -147,15 +147,22 @@ def is_canonical(entry: bytes) -> bool:
 def _is_canonical_json(data: bytes) -> bool:
     """Whether bytes are RFC 8785 JSON.
 
-    Written again by msgspec, which sorts and escapes as RFC 8785 does, except for what ``_ODD`` finds and for fractions.
-    Measured: 6 times as fast as rfc8785, which decides whenever the two could differ.
+    Written again by msgspec, which sorts and escapes as RFC 8785 does, except for what ``_is_odd`` finds and for fractions.
+    Measured: 5 times as fast as rfc8785, which decides whenever the two could differ.
     """
     try:
-        if not _ODD.search(data) and _ENCODE(_DECODER.decode(data)) == data:
+        if not _is_odd(data) and _ENCODE(_DECODER.decode(data)) == data:
             return True
         return rfc8785.dumps(json.loads(data, parse_int=_whole)) == data
     except (ValueError, OverflowError, msgspec.DecodeError, rfc8785.CanonicalizationError, RecursionError):
         return False
+
+
+def _is_odd(data: bytes) -> bool:
+    """Whether there may be characters that UTF-16 sorts otherwise, or a whole number that a double may not hold."""
+    if data[:1] not in {b"{", b"[", b'"'} or _LONG.search(data):
+        return True
+    return not data.isascii() and _LATE.search(data) is not None
 
 
 def _whole(text: str) -> int | float:
@@ -165,14 +172,16 @@ def _whole(text: str) -> int | float:
 
 
 def _exact(text: str) -> msgspec.Raw:
-    if rfc8785.dumps(float(text)) != text.encode():
+    """A fraction as it stands, if it stands as RFC 8785 writes it: as Python does from 10⁻⁴ to 10¹⁶, but for ``.0``."""
+    value = float(text)
+    plain = 1e-4 <= abs(value) < 1e16 and repr(value) == text and not text.endswith(".0")
+    if not plain and rfc8785.dumps(value) != text.encode():
         raise ValueError(text)
     return msgspec.Raw(text.encode())
 
 
-_ODD: Final = re.compile(rb"[\xee-\xff]|\d{16}")
-"""Characters that UTF-16 sorts otherwise, and whole numbers that a double may not hold."""
-
 _PARTS: Final = msgspec.json.Decoder(_Parts)
 _DECODER: Final = msgspec.json.Decoder(float_hook=_exact)
 _ENCODE: Final = msgspec.json.Encoder(order="sorted").encode
+_LONG: Final = re.compile(rb"[-:,\[][0-9]{16}")
+_LATE: Final = re.compile(rb"[\xee-\xff]")
