@@ -40,6 +40,9 @@ TOLD: Final = (
 )
 """Actions with a template of their own; any other is told in general terms."""
 
+MOST: Final = 80
+"""Characters of a free text that a sentence quotes."""
+
 
 def tell(connection: sa.Connection, indices: Sequence[int], decisions: Sequence[Entry]) -> None:
     """Write the pages of registered entries, in the transaction that registers them."""
@@ -85,19 +88,19 @@ def page(connection: sa.Connection, *, limit: int, offset: int) -> tuple[list[di
 
 def _title(entry: Entry) -> str:
     if entry.action == "protocol.evaluated":
-        return f"Protocol {entry.payload['protocolId']} {entry.payload['phase']}"
-    return entry.action
+        values = (_plain(str(entry.payload.get(key, "—"))) for key in ("protocolId", "phase"))
+        return "Protocol {} {}".format(*values)
+    return _plain(entry.action)
 
 
 def _told(index: int, entry: Entry, language: texts.Language) -> tuple[str, str]:
-    """Narrative and one-sentence summary."""
+    """Narrative and one-sentence summary; the template's lines are the sentences, whatever the values hold."""
     values = _values(entry, language)
     name = entry.action.replace(".", "_") if entry.action in TOLD else "other"
     mark = f"[MSR {index}]"
     known = texts.catalogue("bookpi", language)
-    said = known[name].format_map(values)
-    sentences = [f"{sentence.strip()} {mark}" for sentence in said.split("\n") if sentence.strip()]
-    return " ".join(sentences), known[f"{name}_summary"].format_map(values)
+    sentences = [f"{line.format_map(values)} {mark}" for line in known[name].strip().split("\n")]
+    return " ".join(sentences), f"{known[f'{name}_summary'].format_map(values)} {mark}"
 
 
 class _Missing(dict[str, Any]):
@@ -107,28 +110,41 @@ class _Missing(dict[str, Any]):
 
 def _values(entry: Entry, language: texts.Language) -> Mapping[str, Any]:
     """What templates may say: the payload, with words of closed vocabularies in the language of the page."""
-    values = _Missing({"action": entry.action, "actor": entry.actor_id, "at": iso(entry.created_at)})
     known = texts.catalogue("bookpi", language)
-    for name, value in entry.payload.items():
-        # "action" is the registered action; what a protocol was asked to do has a name of its own.
-        key = "protocolAction" if name == "action" else name
-        if isinstance(value, bool):
-            values[key] = known["yes" if value else "no"]
-        elif isinstance(value, float):
-            values[key] = f"{value:.3g}"
-        elif isinstance(value, list):
-            parts = [_part(each, known) for each in value]
-            values[key] = ", ".join(parts) or known["nothing"]
-        elif isinstance(value, str):
-            values[key] = known.get(f"word_{value}", value)
-        elif value is not None and not isinstance(value, dict):
-            values[key] = value
-    return values
+    # "action" is the registered action; what a protocol was asked to do has a name of its own.
+    payload = {"protocolAction" if name == "action" else name: value for name, value in entry.payload.items()}
+    told = {name: _said(value, known) for name, value in payload.items() if value not in (None, "")}
+    own = {"action": _plain(entry.action), "actor": _plain(entry.actor_id), "at": iso(entry.created_at)}
+    return _Missing({**told, **own})
+
+
+def _said(value: Any, known: Mapping[str, str]) -> str:
+    if isinstance(value, bool):
+        return known["yes" if value else "no"]
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list):
+        return ", ".join(_part(each, known) for each in value) or known["nothing"]
+    return _word(str(value), known)
+
+
+def _word(text: str, known: Mapping[str, str]) -> str:
+    return known.get(f"word_{text}") or _plain(text)
+
+
+def _plain(text: str) -> str:
+    """Text from outside as part of a sentence: one line, not too long, and never taken for the mark of an entry."""
+    if text.isprintable() and len(text) <= MOST and "[" not in text and "]" not in text:
+        return text
+    shown = "".join(each if each.isprintable() else " " for each in text[: MOST + 1])
+    shown = " ".join(shown.replace("[", "(").replace("]", ")").split())
+    return shown if len(text) <= MOST else f"{shown[:MOST]}…"
 
 
 def _part(value: Any, known: Mapping[str, str]) -> str:
-    if isinstance(value, dict):  # a reason of a level
-        kind = f" ({value['kind']})" if value.get("kind") else ""
-        channel = known.get(f"word_{value['channel']}", value["channel"])
-        return f"{channel} {value['contribution']:.0f}{kind}"
-    return known.get(f"word_{value}", str(value))
+    if not isinstance(value, dict):
+        return _word(str(value), known)
+    # A reason of a level.
+    channel, points = (_said(value.get(key, "—"), known) for key in ("channel", "contribution"))
+    kind = f" ({_plain(str(value['kind']))})" if value.get("kind") else ""
+    return f"{channel} {points}{kind}"

@@ -11,6 +11,7 @@ import hmac
 import os
 from pathlib import Path
 
+from exporters.seal import replace_durably
 from guardian.errors import MachineError
 
 _KEY_BYTES = 32
@@ -24,23 +25,21 @@ class Pseudonyms:
 
     @classmethod
     def load(cls, path: Path) -> Pseudonyms:
-        """The key of a file; made on first use, readable by its owner only.
+        """The key of a file; made on first use, readable by its owner only. The file also holds the key's SHA-256.
 
         Raises:
             MachineError: the file cannot be made or read, or is no such key.
         """
         try:
             if not path.exists():
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(os.urandom(_KEY_BYTES))
-                    file.flush()
-                    os.fsync(file.fileno())
-            key = path.read_bytes()
+                fresh = os.urandom(_KEY_BYTES)
+                replace_durably(path, fresh + hashlib.sha256(fresh).digest(), mode=0o600)
+            data = path.read_bytes()
         except OSError as error:
             raise MachineError(f"{path}: cannot be read ({error.strerror})") from None
-        if len(key) != _KEY_BYTES:
-            raise MachineError(f"{path}: expected {_KEY_BYTES} bytes, got {len(key)}")
+        key, check = data[:_KEY_BYTES], data[_KEY_BYTES:]
+        if hashlib.sha256(key).digest() != check:
+            raise MachineError(f"{path}: expected a key of {_KEY_BYTES} bytes and its SHA-256; it is damaged")
         return cls(key)
 
     def of(self, text: str) -> str:

@@ -37,11 +37,12 @@ class Register:
         if known.exists() and known.read_text(encoding="utf-8") != vkey:
             raise LedgerError(str(known), f"this log is signed by another key or origin than {origin}")
         replace_durably(known, vkey.encode())
-        if not self._outside.exists():
+        with store.reading() as connection:
+            size = log.size_of(connection)
+        if size == 0 and not self._outside.exists():
             nothing = Checkpoint(origin, 0, EMPTY_ROOT)
             replace_durably(self._outside, signer.sign(nothing).encode())
-        with store.reading() as connection:
-            self._refuse_rollback(log.size_of(connection), signer)
+        self._refuse_rollback(size, signer)
         store.after_commit = self._publish
 
     def write(self, connection: sa.Connection, entries: Sequence[Entry]) -> list[int]:
@@ -60,7 +61,12 @@ class Register:
             self._published = size
 
     def _refuse_rollback(self, size: int, signer: Signer) -> None:
-        claimed = signer.verifier.open(self._outside.read_text(encoding="utf-8"))
+        try:
+            claimed = signer.verifier.open(self._outside.read_bytes().decode())
+        except (OSError, UnicodeDecodeError):
+            raise LedgerError(
+                str(self._outside), f"missing or unreadable, but the log holds {size} entries"
+            ) from None
         if claimed.size > size:
             raise LedgerError(
                 str(self._outside),

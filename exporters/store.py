@@ -7,8 +7,7 @@ decision and its ledger entry can share one transaction: together or not at all.
 
 from __future__ import annotations
 
-import fcntl
-import os
+import atexit
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +16,16 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from exporters import seal
-from guardian.errors import MachineError
+from exporters import seal, wal
+from guardian.errors import LedgerError, MachineError
 
 metadata: Final = sa.MetaData()
+
+BUSY_S: Final = 30
+"""Seconds that another process is waited for before a transaction gives up."""
+
+EMPTY_BYTES: Final = 4096
+"""Size of a database without tables: its first page."""
 
 SETTLE_BYTES: Final = 4 * 2**20
 """Size of the write-ahead log at which it is worth moving into the database file."""
@@ -35,7 +40,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_S})
         self._writer = threading.Lock()
         self.after_commit: Callable[[sa.Connection], None] = lambda _connection: None
         """Called after each commit, before the next writer may begin."""
@@ -46,11 +51,20 @@ class Store:
 
         Raises:
             MachineError: the file cannot be made, or is no database.
+            LedgerError: what was committed is not all there any more, or the seal is missing or damaged.
         """
         try:
+            if not seal.seal_path(self.path).exists():
+                self._begin()
+            elif not self.path.exists():
+                raise LedgerError(self.path.name, "the database is missing")
+            self.settle()  # before anything is opened: SQLite would drop what it finds damaged, and say nothing
+            atexit.register(self.close)
             metadata.create_all(self._engine)
         except sa.exc.DatabaseError as error:
             raise MachineError(f"{self.path}: not usable as a database ({error.orig})") from None
+        except OSError as error:
+            raise MachineError(f"{self.path}: cannot be made or written ({error.strerror})") from None
         self.settle()
 
     @contextmanager
@@ -59,7 +73,7 @@ class Store:
 
         Once this returns, what was written survives a power cut.
         """
-        with self._writer, self._engine.connect() as connection:
+        with self._writer, seal.held(self.path, exclusive=False), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -67,6 +81,7 @@ class Store:
                 connection.exec_driver_sql("ROLLBACK")
                 raise
             connection.exec_driver_sql("COMMIT")
+            seal.mark(self.path)
             self.after_commit(connection)
 
     @contextmanager
@@ -82,33 +97,45 @@ class Store:
     def settle(self, *, at_bytes: int = 0) -> None:
         """Move the write-ahead log into the database file and seal that, once the log holds ``at_bytes``.
 
-        SQLite never does this by itself here, so between two calls the file and its seal stay as they are.
+        SQLite never does this by itself here, so between two calls the file and its seal stay as they are. With
+        ``at_bytes`` it is put off while the files are being copied for a check.
+
+        Raises:
+            LedgerError: the log lost something that was committed; nothing was changed.
         """
-        wal = self.path.with_name(self.path.name + "-wal")
-        if at_bytes and (not wal.exists() or wal.stat().st_size < at_bytes):
+        log = wal.path_of(self.path)
+        if at_bytes and (not log.exists() or log.stat().st_size < at_bytes):
             return
-        with self._writer, sealing(self.path, exclusive=True), self._engine.connect() as connection:
-            pending = seal.pending_path(self.path)
-            pending.touch()
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-            seal.write(self.path)
-            pending.unlink()
+        with self._writer, seal.held(self.path, exclusive=True, wait=not at_bytes) as alone:
+            if alone:
+                seal.move_log(self.path, self._checkpoint)
 
     def close(self) -> None:
-        """Settle and close all connections."""
-        self.settle()
-        self._engine.dispose()
+        """Settle and close all connections. Runs at exit if nobody calls it: SQLite would move the log unsealed."""
+        atexit.unregister(self.close)
+        try:
+            if seal.seal_path(self.path).exists():
+                self.settle()
+        finally:
+            self._engine.dispose()
 
+    def _begin(self) -> None:
+        """Make and seal a database without tables; everything after its first page goes through the log."""
+        if self.path.exists() and self.path.stat().st_size > EMPTY_BYTES:
+            raise LedgerError(seal.seal_path(self.path).name, "the seal of the database is missing")
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA user_version")
+        seal.write(self.path)
 
-@contextmanager
-def sealing(path: Path, *, exclusive: bool) -> Iterator[None]:
-    """Keep the database file and its seal from changing (shared), or be the one who changes them (exclusive)."""
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)
+    def _checkpoint(self) -> tuple[int, int, int]:
+        with self._engine.connect() as connection:
+            # No writer can go on meanwhile, so a reader who takes his time is not waited for as long as elsewhere.
+            connection.exec_driver_sql("PRAGMA busy_timeout=1000")
+            try:
+                busy, frames, moved = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_S * 1000}")
+        return busy, frames, moved
 
 
 def newest_first(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,17 +68,29 @@ class Entry:
         Raises:
             LedgerError: longer than MAX_ENTRY, or not JSON.
         """
-        content: dict[str, Any] = {"actorId": self.actor_id, "action": self.action, "payload": self.payload}
         try:
-            compat = hashlib.sha256(
-                rfc8785.dumps({"actor_id": self.actor_id, "action": self.action, "payload": self.payload})
-            ).hexdigest()
-            data = rfc8785.dumps({**content, "createdAt": iso(self.created_at), "compatHash": compat})
-        except (rfc8785.CanonicalizationError, RecursionError) as error:
+            actor, action = rfc8785.dumps(self.actor_id), rfc8785.dumps(self.action)
+            payload = rfc8785.dumps(self.payload)
+        except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
             raise LedgerError("entry", f"cannot be written as canonical JSON: {error}") from None
+        data = written(actor, action, payload, iso(self.created_at))
         if len(data) > MAX_ENTRY:
             raise LedgerError("entry", f"expected at most {MAX_ENTRY} bytes, got {len(data)}")
         return data
+
+
+def written(actor: bytes, action: bytes, payload: bytes, created_at: str) -> bytes:
+    """The bytes of an entry, from the canonical JSON of its parts."""
+    compat = hashlib.sha256(
+        b'{"actor_id":%b,"action":%b,"payload":%b}' % (actor, action, payload)
+    ).hexdigest()
+    return b'{"action":%b,"actorId":%b,"compatHash":"%b","createdAt":"%b","payload":%b}' % (
+        action,
+        actor,
+        compat.encode(),
+        created_at.encode(),
+        payload,
+    )
 
 
 class MsrLog:
@@ -86,6 +99,8 @@ class MsrLog:
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
         self.origin = signer.verifier.name
+        self._newest = ("", Checkpoint(self.origin, 0, merkle.EMPTY_ROOT))
+        """The checkpoint whose signature needs no checking, since it was checked or made here."""
 
     def append(self, connection: sa.Connection, batch: Sequence[Entry]) -> range:
         """Register entries, in this order, in the caller's transaction; returns their indices.
@@ -98,30 +113,45 @@ class MsrLog:
         start = size_of(connection)
         if not batch:
             return range(start, start)
-        fresh: dict[tuple[int, int], bytes] = {}
-
-        def node(level: int, number: int) -> bytes:
-            return fresh.get((level, number)) or node_of(connection, level, number)
-
-        rows = []
+        frontier = self._frontier(connection, start)
+        rows: list[dict[str, Any]] = []
+        inner: list[dict[str, Any]] = []
         for index, entry in enumerate(batch, start):
             data = entry.canonical()
             leaf = merkle.leaf_hash(data)
             rows.append({"index": index, "entry": data, "leaf": leaf})
-            for level, number, value in merkle.completed(index, leaf, node):
-                fresh[level, number] = value
-        size = start + len(rows)
-        note = self._signer.sign(Checkpoint(self.origin, size, merkle.root(size, node)))
+            inner += (
+                {"level": level, "number": number, "hash": value}
+                for level, number, value in frontier.add(leaf)[1:]
+            )
+        signed = Checkpoint(self.origin, frontier.size, frontier.root())
+        note = self._signer.sign(signed)
         connection.execute(entries.insert(), rows)
-        inner = [
-            {"level": level, "number": number, "hash": value}
-            for (level, number), value in fresh.items()
-            if level
-        ]
         if inner:
             connection.execute(nodes.insert(), inner)
-        connection.execute(checkpoints.insert(), {"size": size, "note": note})
-        return range(start, size)
+        connection.execute(checkpoints.insert(), {"size": frontier.size, "note": note})
+        self._newest = note, signed
+        return range(start, frontier.size)
+
+    def _frontier(self, connection: sa.Connection, size: int) -> merkle.Frontier:
+        """The tree as it stands, held against its newest checkpoint: nothing is signed on top of damage."""
+        frontier = merkle.Frontier(size, _peaks(connection, size))
+        note = checkpoint(connection)
+        if note is None:
+            return frontier
+        if note != self._newest[0]:
+            self._newest = note, self._signer.verifier.open(note)
+        newest = self._newest[1]
+        if (newest.size, newest.root) != (size, frontier.root()):
+            raise LedgerError("log", f"its subtrees do not lead to its checkpoint of {newest.size} entries")
+        return frontier
+
+
+def _peaks(connection: sa.Connection, size: int) -> list[bytes]:
+    places = merkle.Frontier.places(size)
+    query = sa.select(nodes).where(sa.tuple_(nodes.c.level, nodes.c.number).in_(places))
+    found = {(row.level, row.number): row.hash for row in connection.execute(query)}
+    return [found[place] if place in found else node_of(connection, *place) for place in places]
 
 
 def size_of(connection: sa.Connection) -> int:
@@ -202,15 +232,19 @@ def tile(connection: sa.Connection, path: str) -> bytes | None:
         return (
             b"".join(struct.pack(">H", len(each)) + each for each in found) if len(found) == width else None
         )
-    try:
-        return b"".join(node_of(connection, 8 * level, first + place) for place in range(width))
-    except LedgerError:
-        return None
+    column, place, where = (
+        (entries.c.leaf, entries.c.index, sa.true())
+        if level == 0
+        else (nodes.c.hash, nodes.c.number, nodes.c.level == 8 * level)
+    )
+    query = sa.select(column).where(where, place.between(first, first + width - 1)).order_by(place)
+    hashes = connection.execute(query).scalars().all()
+    return b"".join(hashes) if len(hashes) == width else None
 
 
 def page(connection: sa.Connection, *, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
     """Entries as the API shows them, newest first, and how many there are."""
-    total = connection.execute(sa.select(sa.func.count()).select_from(entries)).scalar_one()
+    total = size_of(connection)
     query = sa.select(entries).order_by(entries.c.index.desc()).limit(limit).offset(offset)
     items = []
     for row in connection.execute(query):
@@ -219,19 +253,21 @@ def page(connection: sa.Connection, *, limit: int, offset: int) -> tuple[list[di
     return items, total
 
 
+_PATH: Final = re.compile(
+    r"(?:(?P<level>0|[1-9]|[1-5]\d|6[0-3])|entries)"
+    r"/(?P<number>(?:x(?!000)\d{3}/(?:x\d{3}/){0,4})?\d{3})"
+    r"(?:\.p/(?P<width>[1-9]\d{0,2}))?",
+    re.ASCII,
+)
+
+
 def _tile_path(path: str) -> tuple[int | None, int, int] | None:
-    head, _, rest = path.partition("/")
-    body, _, partial = rest.partition(".p/")
-    groups = body.split("/")
-    if not all(group.startswith("x") for group in groups[:-1]) or groups[-1].startswith("x"):
+    """Level (None: entries), number and width of a tile; None for a path that C2SP would not write."""
+    match = _PATH.fullmatch(path)
+    if match is None:
         return None
-    digits = [group.removeprefix("x") for group in groups]
-    if not all(len(digit) == 3 and digit.isascii() and digit.isdigit() for digit in digits):
+    width = int(match["width"] or TILE)
+    if match["width"] and width >= TILE:
         return None
-    if head != "entries" and not (head.isascii() and head.isdigit() and len(head) <= 2 and int(head) < 64):
-        return None
-    if partial and not (partial.isascii() and partial.isdigit() and 0 < int(partial) < TILE):
-        return None
-    if len(digits) > 6:
-        return None
-    return (None if head == "entries" else int(head)), int("".join(digits)), int(partial) if partial else TILE
+    level = None if match["level"] is None else int(match["level"])
+    return level, int(match["number"].replace("x", "").replace("/", "")), width

@@ -7,7 +7,7 @@ the leaves, and node (l, k) covers leaves k·2^l to (k + 1)·2^l − 1. Everythi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 HASH_SIZE: Final = 32
@@ -26,14 +26,46 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def completed(index: int, leaf: bytes, node: Node) -> Iterator[tuple[int, int, bytes]]:
-    """Every subtree that appending leaf ``index`` completes, from the leaf upwards: level, number, hash."""
-    level, number, value = 0, index, leaf
-    yield level, number, value
-    while number % 2 == 1:
-        value = node_hash(node(level, number - 1), value)
-        level, number = level + 1, number // 2
-        yield level, number, value
+class Frontier:
+    """A growing tree by the few subtrees that the next leaves need: its peaks, the greatest first.
+
+    A tree of n leaves has one peak for each 1 in the binary digits of n.
+    """
+
+    def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
+        self.size = size
+        self._peaks = list(peaks)
+
+    @classmethod
+    def places(cls, size: int) -> list[tuple[int, int]]:
+        """Level and number of the peaks of a tree of ``size`` leaves.
+
+        >>> Frontier.places(7)
+        [(2, 0), (1, 2), (0, 6)]
+        """
+        levels = range(size.bit_length() - 1, -1, -1)
+        return [(level, (size >> level) - 1) for level in levels if size >> level & 1]
+
+    def add(self, leaf: bytes) -> list[tuple[int, int, bytes]]:
+        """Append a leaf; every subtree that it completes, from the leaf upwards: level, number, hash."""
+        level, number, value = 0, self.size, leaf
+        completed = [(level, number, value)]
+        while number & 1:
+            value = node_hash(self._peaks.pop(), value)
+            level, number = level + 1, number >> 1
+            completed.append((level, number, value))
+        self._peaks.append(value)
+        self.size += 1
+        return completed
+
+    def root(self) -> bytes:
+        """Root of the tree."""
+        if not self._peaks:
+            return EMPTY_ROOT
+        value = self._peaks[-1]
+        for left in reversed(self._peaks[:-1]):
+            value = node_hash(left, value)
+        return value
 
 
 def subtree(start: int, end: int, node: Node) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from exporters.seal import replace_durably
 from guardian.errors import LedgerError, MachineError
 
 ED25519: Final = b"\x01"
@@ -117,12 +117,7 @@ class Signer:
             MachineError: there is no such file, or it holds no Ed25519 key.
         """
         if create and not path.exists():
-            key = Ed25519PrivateKey.generate()
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem_of(key))
-                file.flush()
-                os.fsync(file.fileno())
+            replace_durably(path, pem_of(Ed25519PrivateKey.generate()), mode=0o600)
         try:
             loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:

@@ -24,7 +24,7 @@ def test_one_key_one_commitment(tmp_path: Path) -> None:
 
 def test_a_key_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "k").write_bytes(b"short")
-    with pytest.raises(MachineError, match="expected 32 bytes, got 5"):
+    with pytest.raises(MachineError, match="expected a key of 32 bytes and its SHA-256"):
         Pseudonyms.load(tmp_path / "k")
     with pytest.raises(MachineError, match="cannot be read"):
         Pseudonyms.load(Path("/proc/no/k"))

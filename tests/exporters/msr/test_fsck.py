@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from exporters.msr.fsck import verify
+from exporters.msr.fsck import MOST, verify
 from exporters.msr.log import Entry
+from exporters.pseudonyms import Pseudonyms
 from exporters.register import Register
 from exporters.store import Store
 from guardian.errors import InputError, LedgerError
@@ -140,7 +142,7 @@ def test_no_byte_may_change(state: str, request: pytest.FixtureRequest, tmp_path
     rng = random.Random(state)
     files = [path for path in sorted(source.iterdir()) if path.stat().st_size and path.suffix != ".lock"]
     names = {path.name for path in files}
-    assert {"guardian.db", "guardian.seal", "msr.checkpoint", "msr.key", "msr.vkey"} <= names
+    assert {"guardian.db", "guardian.seal", "guardian.mark", "msr.checkpoint", "msr.key", "msr.vkey"} <= names
     assert ("guardian.db-wal" in names) == (state == "unsettled")
     victim = tmp_path / "victim"
     for path in files:
@@ -165,7 +167,7 @@ def test_no_byte_may_change(state: str, request: pytest.FixtureRequest, tmp_path
         ('DELETE FROM msr_entries WHERE "index" = 47', "the log holds only 47 entries"),
         ("DELETE FROM msr_checkpoints WHERE size = 48", "checkpoint 48"),
         ("UPDATE msr_nodes SET hash = zeroblob(32) WHERE level = 2 AND number = 1", "node 2/1"),
-        ("DELETE FROM msr_nodes WHERE level = 1", "nodes"),
+        ("DELETE FROM msr_nodes WHERE level = 1", "node 1/0: is missing"),
         ("UPDATE bookpi_entries SET msr_index = 900 WHERE msr_index = 1", "entry 900"),
     ],
 )
@@ -199,3 +201,63 @@ def test_an_old_backup_is_refused_by_its_size(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="log is at 2, but 5 was published"):
         Register(store, tmp_path, ORIGIN)
     store.close()
+
+
+def test_damage_is_named_in_spanish_too_and_not_without_end(settled: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "data"
+    shutil.copytree(settled, victim)
+    (victim / "msr.checkpoint").unlink()
+    assert verify(victim, language="es-MX").damage == [
+        "msr.checkpoint: falta o no se puede leer el punto de control fuera de la base de datos"
+    ]
+    data = bytearray((victim / "guardian.db").read_bytes())
+    (victim / "guardian.db").write_bytes(data + bytes(4096 * 150))
+    damage = verify(victim).damage
+    assert len(damage) == MOST + 1
+    assert damage[0] == f"guardian.db: page {len(data) // 4096 + 1} is not as it was sealed"
+    assert re.fullmatch(r"… and \d+ more places", damage[-1])
+
+
+def test_checking_changes_nothing_and_needs_no_permission_to(unsettled: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "data"
+    shutil.copytree(unsettled, victim, ignore=shutil.ignore_patterns("*.lock"))
+    victim.chmod(0o500)
+    before = {path.name: path.read_bytes() for path in victim.iterdir()}
+    assert verify(victim).ok
+    assert {path.name: path.read_bytes() for path in victim.iterdir()} == before
+    victim.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "name", ["guardian.seal", "guardian.mark", "msr.checkpoint", "msr.vkey", "guardian.db-wal"]
+)
+def test_a_missing_file_is_named(unsettled: Path, tmp_path: Path, name: str) -> None:
+    victim = tmp_path / "data"
+    shutil.copytree(unsettled, victim)
+    (victim / name).unlink()
+    assert any(each.startswith(f"{name}: ") for each in verify(victim).damage)
+
+
+def test_a_damaged_key_of_the_commitments_is_named(settled: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "data"
+    shutil.copytree(settled, victim)
+    Pseudonyms.load(victim / "pseudonyms.key")
+    assert verify(victim).ok
+    data = bytearray((victim / "pseudonyms.key").read_bytes())
+    for place in (0, 31, 32, 63):
+        data[place] ^= 1
+        (victim / "pseudonyms.key").write_bytes(data)
+        assert verify(victim).damage == ["pseudonyms.key: the key of the commitments is damaged"]
+        data[place] ^= 1
+
+
+def test_a_register_whose_published_checkpoint_is_gone_is_refused(tmp_path: Path) -> None:
+    built(tmp_path)
+    for damage in (lambda path: path.write_bytes(b"\xff"), lambda path: path.unlink()):
+        damage(tmp_path / "msr.checkpoint")
+        store = Store(tmp_path / "guardian.db")
+        store.create()
+        with pytest.raises(LedgerError, match="missing or unreadable, but the log holds 48 entries"):
+            Register(store, tmp_path, ORIGIN)
+        store.close()
+        assert any(each.startswith("msr.checkpoint: ") for each in verify(tmp_path).damage)

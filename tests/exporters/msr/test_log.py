@@ -37,7 +37,7 @@ def entry(number: int) -> Entry:
 
 def test_an_entry_is_canonical_json_with_tamvs_hash() -> None:
     compat = hashlib.sha256(
-        '{"action":"thing.done","actor_id":"a","payload":{"n":1,"text":"ñ"}}'.encode()
+        '{"actor_id":"a","action":"thing.done","payload":{"n":1,"text":"ñ"}}'.encode()
     ).hexdigest()
     expected = (
         f'{{"action":"thing.done","actorId":"a","compatHash":"{compat}",'
@@ -129,6 +129,12 @@ def test_tiles_are_those_of_c2sp(store: Store, register: Register) -> None:
             "0/x000",
             "99/000",
             "0/000/../1",
+            "00/000",
+            "0/x000/001",
+            "0/x001/001.p/044",
+            "0/000.p/44/",
+            "0/٠٠١",
+            "entries",
         ):
             assert log.tile(connection, path) is None, path
 
@@ -176,3 +182,31 @@ def test_bookpi_tells_each_entry_in_both_languages(store: Store, register: Regis
             assert sentences
             assert narrative.endswith(f"[MSR {item['msrIndex']}]")
             assert "{" not in narrative
+
+
+def test_nothing_is_signed_on_top_of_damage(store: Store, register: Register, tmp_path: Path) -> None:
+    with store.transaction() as connection:
+        register.write(connection, [entry(i) for i in range(6)])
+    for sql, place in (
+        (
+            "UPDATE msr_nodes SET hash = zeroblob(32) WHERE level = 2",
+            "subtrees do not lead to its checkpoint of 6",
+        ),
+        ("DELETE FROM msr_nodes WHERE level = 2", "node 2/0: is missing"),
+        ('DELETE FROM msr_entries WHERE "index" = 5', "it holds 5 entries, but its newest checkpoint says 6"),
+        ("UPDATE msr_checkpoints SET note = replace(note, '/msr', '/rsm')", "checkpoint: "),
+    ):
+        for writer in (register, Register(store, tmp_path, "example.org/msr")):
+            with pytest.raises(LedgerError, match=place), store.transaction() as connection:  # noqa: PT012
+                connection.exec_driver_sql(sql)
+                writer.write(connection, [entry(6)])
+    with store.transaction() as connection:
+        assert register.write(connection, [entry(6)]) == [6]
+
+
+@pytest.mark.parametrize(
+    "payload", [{"x": "\ud800"}, {"\ud800": 1}, {"x": 2**53}, {1: 2}, {"x": {"y": float("inf")}}]
+)
+def test_text_and_numbers_that_json_cannot_hold_are_refused(payload: dict[str, object]) -> None:
+    with pytest.raises(LedgerError, match="cannot be written as canonical JSON"):
+        Entry("a", "b", payload, 1).canonical()

@@ -22,8 +22,9 @@ def tree(leaves: list[bytes]) -> Callable[[int, int], bytes]:
     def node(level: int, number: int) -> bytes:
         return nodes[level, number]
 
-    for index, leaf in enumerate(leaves):
-        for level, number, value in merkle.completed(index, leaf, node):
+    frontier = merkle.Frontier()
+    for leaf in leaves:
+        for level, number, value in frontier.add(leaf):
             nodes[level, number] = value
     return node
 
