@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +143,25 @@ def test_batches_of_any_size_give_the_same_bits(shared_data: Path) -> None:
         digest.update(engine.snapshot())
         seen.add(digest.hexdigest())
     assert len(seen) == 1
+
+
+def test_motion_files_are_replayed_as_xr(shared_data: Path) -> None:
+    file = shared_data / "xr" / "beatsaber_sample1.parquet"
+    code, out, _err = guardian("replay", str(file), "--format", "xr", "--json")
+    assert code == 0
+    assert json.loads(out)["events"] == 126
+
+
+def test_the_first_run_on_a_machine_says_what_it_waits_for(tmp_path: Path) -> None:
+    file = tmp_path / "e.ndjson"
+    file.write_bytes(LINES)
+    command = [sys.executable, "-m", "guardian", "replay", str(file), "--map", "tamv", "--json"]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "GUARDIAN_LANG": "en"}
+    first = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    assert first.returncode == 0, first.stderr
+    assert first.stderr.startswith("compiling the kernels")
+    assert json.loads(first.stdout)["events"] == 6
+    second = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, timeout=120
+    )
+    assert (second.returncode, second.stderr) == (0, "")
