@@ -1,1 +1,5 @@
-"""Operating an instance: the checklist that ``guardian check`` proves line by line."""
+"""Operating an instance.
+
+checks   the checklist that ``guardian check`` prints
+proofs   what each of its lines does to be sure
+"""
