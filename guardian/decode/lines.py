@@ -1,0 +1,60 @@
+"""Cuts a stream of bytes into blocks of whole lines, in bounded memory.
+
+Owns line numbers and the limit on a line's length. A line past the limit is dropped as it streams by and stands as
+None in its block, so that it is counted and the line numbers of its neighbours stay right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+MAX_LINE_BYTES: Final = 2**20
+"""Longest line that is read."""
+
+BLOCK_BYTES: Final = 4 * 2**20
+"""How much is decoded at once: a few thousand events, so that memory stays flat whatever the input's size."""
+
+
+def line_blocks(pieces: Iterable[bytes]) -> Iterator[tuple[int, list[bytes | None]]]:
+    r"""Blocks of lines as ``(number of the first line, lines)``.
+
+    ``pieces`` are any cuts of the stream; the result does not depend on them, but a block is about as large as a
+    piece. Lines come without their ``\n``. A byte order mark at the start is skipped.
+
+    >>> list(line_blocks([b"a\nb", b"c\n\nd"]))
+    [(1, [b'a']), (2, [b'bc', b'']), (4, [b'd'])]
+    """
+    number = 1
+    carry: list[bytes] = []
+    carried = 0
+    overlong = False
+    first = True
+    for piece in pieces:
+        data = piece.removeprefix(b"\xef\xbb\xbf") if first else piece
+        first = first and not piece
+        cut = data.rfind(b"\n")
+        if cut < 0:
+            carried += len(data)
+            overlong = overlong or carried > MAX_LINE_BYTES
+            if overlong:
+                carry = []
+            else:
+                carry.append(data)
+            continue
+        lines: list[bytes | None] = list(data[:cut].split(b"\n"))
+        head = lines[0]
+        assert head is not None  # only ever None after the next statement
+        lines[0] = None if overlong else b"".join([*carry, head])
+        yield number, [None if line is not None and len(line) > MAX_LINE_BYTES else line for line in lines]
+        number += len(lines)
+        tail = data[cut + 1 :]
+        carried, overlong = len(tail), len(tail) > MAX_LINE_BYTES
+        carry = [] if overlong else [tail]
+    if carried:
+        yield number, [None if overlong else b"".join(carry)]
+
+
+def slices(body: bytes, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """A body as pieces of ``size`` bytes."""
+    return (body[at : at + size] for at in range(0, len(body), size))
