@@ -78,7 +78,9 @@ def finish(draft: Draft, rejects: Rejects) -> tuple[pa.RecordBatch, pa.Array | N
     good = draft.verdicts == GOOD
     for verdict, reason in REASONS.items():
         rejects.add_lines(draft.lines[draft.verdicts == verdict], reason, _TIME_DETAILS[verdict])
-    rejects.add_lines(draft.lines[good & unnamed], "no_kind", "no field that the map names for kind holds a value")
+    rejects.add_lines(
+        draft.lines[good & unnamed], "no_kind", "no field that the map names for kind holds a value"
+    )
     good &= ~unnamed
 
     count = len(draft.lines)
@@ -107,9 +109,15 @@ def finish(draft: Draft, rejects: Rejects) -> tuple[pa.RecordBatch, pa.Array | N
 def tidy(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The same batch with dictionaries that hold exactly its own values, in order of first appearance."""
     columns = [
-        column.cast(pa.string()).dictionary_encode() if column.type == TEXT else column for column in batch.columns
+        column.cast(pa.string()).dictionary_encode() if column.type == TEXT else column
+        for column in batch.columns
     ]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def empty() -> pa.RecordBatch:
+    """An EVENTS batch without rows."""
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in EVENTS], schema=EVENTS)
 
 
 def _dictionary(names: Names) -> pa.DictionaryArray:

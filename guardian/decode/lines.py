@@ -16,7 +16,9 @@ BLOCK_BYTES: Final = 4 * 2**20
 """How much is decoded at once: a few thousand events, so that memory stays flat whatever the input's size."""
 
 
-def line_blocks(pieces: Iterable[bytes]) -> Iterator[tuple[int, list[bytes | None]]]:
+def line_blocks(
+    pieces: Iterable[bytes], limit: int = MAX_LINE_BYTES
+) -> Iterator[tuple[int, list[bytes | None]]]:
     r"""Blocks of lines as ``(number of the first line, lines)``.
 
     ``pieces`` are any cuts of the stream; the result does not depend on them, but a block is about as large as a
@@ -36,7 +38,7 @@ def line_blocks(pieces: Iterable[bytes]) -> Iterator[tuple[int, list[bytes | Non
         cut = data.rfind(b"\n")
         if cut < 0:
             carried += len(data)
-            overlong = overlong or carried > MAX_LINE_BYTES
+            overlong = overlong or carried > limit
             if overlong:
                 carry = []
             else:
@@ -46,10 +48,10 @@ def line_blocks(pieces: Iterable[bytes]) -> Iterator[tuple[int, list[bytes | Non
         head = lines[0]
         assert head is not None  # only ever None after the next statement
         lines[0] = None if overlong else b"".join([*carry, head])
-        yield number, [None if line is not None and len(line) > MAX_LINE_BYTES else line for line in lines]
+        yield number, [None if line is not None and len(line) > limit else line for line in lines]
         number += len(lines)
         tail = data[cut + 1 :]
-        carried, overlong = len(tail), len(tail) > MAX_LINE_BYTES
+        carried, overlong = len(tail), len(tail) > limit
         carry = [] if overlong else [tail]
     if carried:
         yield number, [None if overlong else b"".join(carry)]

@@ -5,6 +5,7 @@ Owns the keys that a map may have and what each may hold. The meaning of a map i
 
 from __future__ import annotations
 
+import os
 import tomllib
 from functools import cache
 from importlib.resources import files
@@ -58,21 +59,22 @@ def builtin_map(name: str) -> Map:
     return parse_map(files(__package__).joinpath("maps", f"{name}.toml").read_text("utf-8"), file=name)
 
 
-def load_map(name_or_path: str | FilePath) -> Map:
+def load_map(name_or_path: str | os.PathLike[str]) -> Map:
     """A map by the name of a built-in one, else from the file at that path.
 
     Raises:
         MapError: neither a built-in name nor a readable MAP.toml, or not usable; every problem is listed.
     """
-    if name_or_path in BUILTIN:
-        return builtin_map(str(name_or_path))
+    name = os.fspath(name_or_path)
+    if name in BUILTIN:
+        return builtin_map(name)
     try:
-        text = FilePath(name_or_path).read_text("utf-8")
+        text = FilePath(name).read_text("utf-8")
     except (OSError, ValueError) as error:
         expected = f"one of {', '.join(BUILTIN)}, or a readable UTF-8 MAP.toml"
         got = getattr(error, "strerror", None) or "bytes that are not UTF-8"
-        raise MapError(str(name_or_path), [Problem("(file)", expected, got)]) from None
-    return parse_map(text, file=str(name_or_path))
+        raise MapError(name, [Problem("(file)", expected, got)]) from None
+    return parse_map(text, file=name)
 
 
 def parse_map(text: str, *, file: str = "MAP.toml") -> Map:
@@ -177,7 +179,7 @@ class _Reader:
             for inner in table:
                 if inner not in _KEYS["ts"]:
                     self.unknown(f"{here}.{inner}", _KEYS["ts"])
-            unit = table.get("unit")
+            unit: Any = table.get("unit")
             if unit not in get_args(Unit):
                 self.problem(f"{here}.unit", f"one of {', '.join(get_args(Unit))}", unit)
             times.append(Time(self.paths(table, here), unit))
@@ -247,7 +249,12 @@ class _Reader:
         if "const" in table:
             table = table | {"const": str(self.number(table, key, "const", 0.0))}
         scale = table.get("scale", [0.0, 1.0])
-        if not isinstance(scale, list) or len(scale) != 2 or not all(map(_is_number, scale)) or scale[0] == scale[1]:
+        if (
+            not isinstance(scale, list)
+            or len(scale) != 2
+            or not all(map(_is_number, scale))
+            or scale[0] == scale[1]
+        ):
             self.problem(f"{key}.scale", "two different numbers [lowest, highest]", scale)
             scale = [0.0, 1.0]
         levels = table.get("levels", {})

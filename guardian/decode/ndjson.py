@@ -12,8 +12,9 @@ number past the range of a float (``1e400``) refuses it; integers of any size up
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -36,6 +37,9 @@ from guardian.decode.times import MISSING, Int8, Int64, looks_iso, objects_ns
 
 _decode: Final = msgspec.json.Decoder().decode
 _encode_into: Final = msgspec.json.Encoder().encode_into
+
+_MAX_SHAPES: Final = 1024
+"""Sets of keys for which the applicable part of a map is remembered; it is only a cache."""
 
 Step = tuple[str | None, Callable[[dict[str, Any]], Any] | None, tuple[str, ...]]
 """A key to look up (None = no key), what to try when the record has none, and the fields that it uses up."""
@@ -81,6 +85,15 @@ def decode_lines(
     return finish(table.draft(latest), rejects)
 
 
+class _Shape(NamedTuple):
+    """The parts of a map that can apply to records with one set of keys."""
+
+    times: list[tuple[int, bool, Step]]
+    texts: list[tuple[list[Step], frozenset[str], dict[str, int], Callable[[int], None]]]
+    body: list[Step]
+    value: list[Step]
+
+
 class _Columns:
     """Takes records apart, one list a column."""
 
@@ -98,24 +111,8 @@ class _Columns:
         self._texts = texts
         self._tables: dict[str, dict[str, int]] = {name: {} for name in texts}
         self._codes: dict[str, list[int]] = {name: [] for name in texts}
-        self._plans = [
-            (
-                tuple((*_step(entry)[:2], _step(entry)[2] if name in TEXT_COLUMNS else ()) for entry in text.alternatives),
-                text.none,
-                self._tables[name],
-                self._codes[name].append,
-            )
-            for name, text in texts.items()
-            if text.alternatives
-        ]
-        self._time_plans = [
-            (index, time.unit == "iso8601", _step(path))
-            for index, time in enumerate(mapping.ts)
-            for path in time.alternatives
-        ]
-        self._body_plan = tuple(map(_step, mapping.body.alternatives))
-        self._value_plan = tuple(map(_step, mapping.value.alternatives))
         self._label_names = tuple(path.name for path in mapping.label.alternatives) if mapping.label else ()
+        self._shapes: dict[tuple[str, ...], _Shape] = {}
         self.lines: list[int] = []
         self._times: list[Any] = []
         self._time_choice: list[int] = []
@@ -124,12 +121,41 @@ class _Columns:
         self._attrs = bytearray()
         self._attr_ends: list[int] = []
 
-    def add(self, line: int, record: dict[str, Any]) -> None:
-        get: Callable[[str | None], Any] = record.get
+    def _shape(self, keys: tuple[str, ...]) -> _Shape:
+        """What of the map can apply to records with these keys. Windows events have about 100 sorts of keys."""
+        if len(self._shapes) >= _MAX_SHAPES:
+            self._shapes.clear()
+        there = set(keys)
+        mapping = self._map
+        shape = self._shapes[keys] = _Shape(
+            times=[
+                (index, time.unit == "iso8601", step)
+                for index, time in enumerate(mapping.ts)
+                for step in _steps(time.alternatives, there)
+            ],
+            texts=[
+                (
+                    _steps(text.alternatives, there, used_up=name in TEXT_COLUMNS),
+                    text.none,
+                    self._tables[name],
+                    self._codes[name].append,
+                )
+                for name, text in self._texts.items()
+                if text.alternatives
+            ],
+            body=_steps(mapping.body.alternatives, there),
+            value=_steps(mapping.value.alternatives, there),
+        )
+        return shape
+
+    def add(self, line: int, record: dict[Any, Any]) -> None:
+        keys = tuple(record)
+        shape = self._shapes.get(keys) or self._shape(keys)
+        get = record.get
         used: list[str] = []
         self.lines.append(line)
         time, choice = None, 0
-        for index, iso, (name, deeper, names) in self._time_plans:
+        for index, iso, (name, deeper, names) in shape.times:
             found = get(name)
             if found is None and deeper is not None:
                 found = deeper(record)
@@ -143,7 +169,7 @@ class _Columns:
                 time, choice = found, index
         self._times.append(time)
         self._time_choice.append(choice)
-        for steps, none, table, append in self._plans:
+        for steps, none, table, append in shape.texts:
             for name, deeper, names in steps:
                 found = get(name)
                 if found is None:
@@ -152,13 +178,12 @@ class _Columns:
                     found = deeper(record)
                     if found is None:
                         continue
-                if type(found) is str:
-                    text = found
-                elif type(found) is list:
-                    names = ()  # only its first item is read, so the list stays in attrs
+                if type(found) is list:  # only its first item is read, so the list stays in attrs
                     text = scalar_text(found[0]) if found else ""
-                else:
-                    text = scalar_text(found)
+                    if text and text not in none:
+                        break
+                    continue
+                text = found if type(found) is str else scalar_text(found)
                 if text and text not in none:
                     used.extend(names)
                     break
@@ -169,16 +194,16 @@ class _Columns:
                 code = table[text] = len(table)
             append(code)
         body = ""
-        for name, deeper, names in self._body_plan:
+        for name, deeper, names in shape.body:
             found = get(name)
             if found is None and deeper is not None:
                 found = deeper(record)
-            if found is not None and (body := found if type(found) is str else scalar_text(found)):
+            if body := found if type(found) is str else scalar_text(found):
                 used.extend(names)
                 break
         self._body.append(body)
         magnitude = math.nan
-        for name, deeper, names in self._value_plan:
+        for name, deeper, names in shape.value:
             found = get(name)
             if found is None and deeper is not None:
                 found = deeper(record)
@@ -199,7 +224,11 @@ class _Columns:
         ts, verdicts = self._read_times(latest)
         names = {name: self._names(name) for name in self._texts}
         value = np.array(self._value, np.float64)
-        value = value * mapping.value.factor if mapping.value.alternatives else np.full(count, mapping.value.const)
+        value = (
+            value * mapping.value.factor
+            if mapping.value.alternatives
+            else np.full(count, mapping.value.const)
+        )
         labels = None
         if mapping.label is not None:
             benign = mapping.label.benign
@@ -269,26 +298,38 @@ def finite(values: Floats) -> Floats:
     return np.where(np.isfinite(values), values, np.nan)
 
 
+def _steps(alternatives: Sequence[Alternative], there: set[str], *, used_up: bool = True) -> list[Step]:
+    """The alternatives that records with the keys ``there`` may hold."""
+    steps = []
+    for entry in alternatives:
+        paths = entry.paths if isinstance(entry, Template) else (entry,)
+        if all(path.name in there or (path.parts and path.parts[0] in there) for path in paths):
+            name, deeper, names = _step(entry)
+            steps.append((name, deeper, names if used_up else ()))
+    return steps
+
+
+@cache
 def _step(entry: Alternative) -> Step:
-    if isinstance(entry, Template):
-        steps = tuple(map(_step, entry.paths))
-        literals = entry.literals
+    if isinstance(entry, Path):
+        return entry.name, _walk(entry) if entry.parts else None, (entry.name,)
+    steps = tuple(map(_step, entry.paths))
+    literals = entry.literals
 
-        def join(record: dict[str, Any]) -> str | None:
-            text = literals[0]
-            get: Callable[[str | None], Any] = record.get
-            for (name, deeper, _), literal in zip(steps, literals[1:], strict=True):
-                found = get(name)
-                if found is None and deeper is not None:
-                    found = deeper(record)
-                piece = found if type(found) is str else scalar_text(found)
-                if not piece:
-                    return None
-                text += piece + literal
-            return text
+    def join(record: dict[Any, Any]) -> str | None:
+        get = record.get
+        text = literals[0]
+        for (name, deeper, _), literal in zip(steps, literals[1:], strict=True):
+            found = get(name)
+            if found is None and deeper is not None:
+                found = deeper(record)
+            piece = found if type(found) is str else scalar_text(found)
+            if not piece:
+                return None
+            text += piece + literal
+        return text
 
-        return None, join, tuple(path.name for path in entry.paths)
-    return entry.name, _walk(entry) if entry.parts else None, (entry.name,)
+    return None, join, tuple(path.name for path in entry.paths)
 
 
 def _walk(path: Path) -> Callable[[dict[str, Any]], Any]:

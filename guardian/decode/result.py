@@ -60,9 +60,7 @@ class Rejects:
         if not len(lines):
             return
         self._counts[reason] += len(lines)
-        self._kept += [
-            Rejected(line, reason, self._place + detail) for line in lines[:KEPT_REJECTS].tolist()
-        ]
+        self._kept += [Rejected(line, reason, self._place + detail) for line in lines[:KEPT_REJECTS].tolist()]
         self._kept.sort()
         del self._kept[KEPT_REJECTS:]
 

@@ -39,7 +39,9 @@ def check_columns(names: Iterable[str], mapping: Map, place: str) -> None:
     for column, paths in wanted.items():
         if not any(path.name in there for path in paths):
             expected = " or ".join(path.name for path in paths)
-            raise InputError(place, f"expected a column {expected} for {column}, got {', '.join(sorted(there)[:20])}")
+            raise InputError(
+                place, f"expected a column {expected} for {column}, got {', '.join(sorted(there)[:20])}"
+            )
 
 
 def flatten(batch: pa.RecordBatch) -> dict[str, pa.Array]:
@@ -178,7 +180,9 @@ class _Reader:
             taken = self.taken.get(name)
             if taken is not None and taken.all():
                 continue
-            rest = column if taken is None else pc.if_else(pa.array(taken), pa.scalar(None, column.type), column)
+            rest = (
+                column if taken is None else pc.if_else(pa.array(taken), pa.scalar(None, column.type), column)
+            )
             pieces.append(_members(name, rest))
         if not pieces:
             return pa.repeat(pa.scalar("{}", pa.string()), self._count)

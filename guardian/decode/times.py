@@ -30,7 +30,9 @@ LATEST_NS: Final = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * NANOSECON
 """The bound for files. For requests it is one day after their receipt. int64 nanoseconds end in 2262."""
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
-_DECIMAL: Final = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_DECIMAL: Final = re.compile(
+    r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?", re.ASCII
+)
 _WIDTH: Final = 35  # YYYY-MM-DDThh:mm:ss.nnnnnnnnn+hh:mm
 _MONTH_DAYS: Final = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], dtype=np.int64)
 
@@ -84,7 +86,8 @@ def objects_ns(values: list[Any], unit: Unit, latest: int) -> tuple[Int64, Int8]
             texts = pa.array([x if x is None or type(x) is str else "?" for x in values], pa.string())
         return iso_ns(texts, latest)
     pairs = [number_ns(value, unit, latest) for value in values]
-    return np.array([ns for ns, _ in pairs], np.int64), np.array([verdict for _, verdict in pairs], np.int8)
+    ns = np.array([ns for ns, _ in pairs], np.int64)
+    return ns, np.array([verdict for _, verdict in pairs], np.int8)
 
 
 def column_ns(column: pa.Array, unit: Unit, latest: int) -> tuple[Int64, Int8]:
@@ -96,7 +99,11 @@ def column_ns(column: pa.Array, unit: Unit, latest: int) -> tuple[Int64, Int8]:
     elif pa.types.is_date(kind):
         unit, column = "ms", column.cast(pa.date64()).cast(pa.int64())
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return iso_ns(column.cast(pa.string()), latest) if unit == "iso8601" else objects_ns(column.to_pylist(), unit, latest)
+        return (
+            iso_ns(column.cast(pa.string()), latest)
+            if unit == "iso8601"
+            else objects_ns(column.to_pylist(), unit, latest)
+        )
     if unit == "iso8601" or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return objects_ns(column.to_pylist(), unit, latest)
     missing = column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
@@ -118,10 +125,12 @@ def column_ns(column: pa.Array, unit: Unit, latest: int) -> tuple[Int64, Int8]:
 
 def _floats_ns(values: np.ndarray[Any, np.dtype[np.float64]], factor: int) -> Int64:
     if factor < 1_000:
-        return np.rint(values).astype(np.int64) * factor
+        rounded: Int64 = np.rint(values).astype(np.int64)
+        return rounded * factor
     whole = np.floor(values)
     rest = np.rint((values - whole) * (factor // 1_000))
-    return whole.astype(np.int64) * factor + rest.astype(np.int64) * 1_000
+    ns: Int64 = whole.astype(np.int64) * factor + rest.astype(np.int64) * 1_000
+    return ns
 
 
 def iso_ns(texts: pa.Array, latest: int) -> tuple[Int64, Int8]:
@@ -182,7 +191,9 @@ def iso_ns(texts: pa.Array, latest: int) -> tuple[Int64, Int8]:
     in_range = (seconds >= EARLIEST_NS // 10**9) & (seconds <= latest // 10**9)
     ns = np.where(good & in_range, seconds, 0) * 10**9 + np.where(good & in_range, fraction, 0)
     in_range &= ns <= latest
-    verdicts = np.select([missing, ~good, ~in_range], [MISSING, UNREADABLE, OUT_OF_RANGE], GOOD).astype(np.int8)
+    verdicts = np.select([missing, ~good, ~in_range], [MISSING, UNREADABLE, OUT_OF_RANGE], GOOD).astype(
+        np.int8
+    )
     ns[verdicts != GOOD] = 0
     return ns, verdicts
 
@@ -196,7 +207,7 @@ def _cells(texts: pa.Array, lengths: Int64) -> np.ndarray[Any, np.dtype[np.uint8
     starts = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts)].astype(np.int64)
     data = np.frombuffer(data_buffer, np.uint8)
     columns = np.arange(width)
-    cells = data[np.minimum(starts[:, None] + columns, len(data) - 1)]
+    cells: np.ndarray[Any, np.dtype[np.uint8]] = data[np.minimum(starts[:, None] + columns, len(data) - 1)]
     cells[columns >= lengths[:, None]] = 0
     return cells
 
@@ -210,4 +221,7 @@ def _days(year: Int64, month: Int64, day: Int64) -> Int64:
     era = shifted // 400
     year_of_era = shifted - era * 400
     day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    return era * 146_097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719_468
+    days: Int64 = (
+        era * 146_097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719_468
+    )
+    return days

@@ -1,0 +1,138 @@
+"""One HTTP body to events: the function that ingest and the journal's replay share.
+
+Owns content types, encodings and the cap on decoded bytes. Deterministic given its arguments: it asks no clock, reads
+no file and knows maps by built-in name only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+from guardian.decode.draft import empty
+from guardian.decode.lines import line_blocks, slices
+from guardian.decode.mapfile import builtin_map
+from guardian.decode.ndjson import decode_lines
+from guardian.decode.otlp import MAX_RECORDS
+from guardian.decode.otlp_json import decode_json
+from guardian.decode.otlp_wire import decode_protobuf
+from guardian.decode.result import Decoded, Rejects
+from guardian.decode.times import DAY_NS, LATEST_NS
+from guardian.errors import BodyError, MapError
+from guardian.events import Signal
+
+SIGNALS: Final = {"/v1/logs": Signal.LOG, "/v1/traces": Signal.SPAN}
+NDJSON_ROUTE: Final = "/api/v1/events"
+NDJSON_TYPES: Final = (
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/json",
+    "text/plain",
+    "",
+)
+OTLP_TYPES: Final = ("application/x-protobuf", "application/json")
+ENCODINGS: Final = ("", "identity", "gzip", "zstd")
+
+_PIECE_BYTES: Final = 2**20
+_HARD_CAP: Final = 2**30
+"""No body is decoded past this, whatever the configuration says: text columns of a batch address 2 GiB."""
+
+
+def decode_body(
+    body: bytes,
+    *,
+    content_type: str,
+    encoding: str,
+    path: str,
+    map_name: str,
+    received_at: int,
+    max_decoded_bytes: int,
+) -> Decoded:
+    """The events of one request body.
+
+    Args:
+        body: the body as received, still compressed.
+        content_type: value of the header; parameters after ``;`` are ignored.
+        encoding: value of ``Content-Encoding``: ``gzip``, ``zstd``, ``identity`` or empty.
+        path: the route: ``/v1/logs``, ``/v1/traces`` or ``/api/v1/events``.
+        map_name: name of a built-in map, for ``/api/v1/events``; empty = ``otel``.
+        received_at: nanoseconds since 1970; an event more than one day later is rejected.
+        max_decoded_bytes: cap on the decompressed size.
+
+    Raises:
+        BodyError: 400 the body is not what it claims to be, or there is no such map; 413 it is too large once
+            decoded; 415 its type or encoding is not known here; 404 there is no such route.
+    """
+    latest = min(received_at + DAY_NS, LATEST_NS)
+    kind = content_type.partition(";")[0].strip().lower()
+    signal = SIGNALS.get(path)
+    if signal is None and path != NDJSON_ROUTE:
+        raise BodyError(404, "unknown_route", f"expected one of {', '.join([*SIGNALS, NDJSON_ROUTE])}")
+    known = NDJSON_TYPES if signal is None else OTLP_TYPES
+    if kind not in known:
+        raise BodyError(415, "content_type", f"expected Content-Type {' or '.join(filter(None, known))}")
+    data = decompress(body, encoding, max_decoded_bytes)
+    if signal is None:
+        return _decode_ndjson(data, map_name or "otel", latest)
+    if kind == "application/json":
+        return decode_json(data, signal, latest)
+    return decode_protobuf(data, signal, latest)
+
+
+def decompress(body: bytes, encoding: str, max_decoded_bytes: int) -> bytes:
+    """The body without its content encoding, never holding more than the cap (and one piece of 1 MiB).
+
+    Raises:
+        BodyError: 400 broken or truncated; 413 larger than the cap; 415 another encoding.
+    """
+    name = encoding.strip().lower()
+    cap = min(max_decoded_bytes, _HARD_CAP)
+    too_large = BodyError(413, "too_large", f"expected at most {cap} bytes once decoded")
+    if name not in ENCODINGS:
+        raise BodyError(415, "content_encoding", "expected Content-Encoding gzip, zstd or identity")
+    if name in {"", "identity"}:
+        if len(body) > cap:
+            raise too_large
+        return body
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(body), name) as stream:
+            while piece := stream.read(min(_PIECE_BYTES, cap - size + 1)):
+                size += len(piece)
+                if size > cap:
+                    raise too_large
+                pieces.append(piece)
+    except OSError:
+        raise BodyError(400, "broken_encoding", f"expected a complete {name} stream") from None
+    return b"".join(pieces)
+
+
+def _decode_ndjson(data: bytes, map_name: str, latest: int) -> Decoded:
+    try:
+        mapping = builtin_map(map_name)
+    except MapError as error:
+        raise BodyError(400, "unknown_map", str(error)) from None
+    rejects = Rejects()
+    batches = []
+    count = 0
+    for first_line, lines in line_blocks(slices(data)):
+        batch, _ = decode_lines(lines, first_line, mapping, latest, rejects)
+        batches.append(batch)
+        count += len(batch)
+        if count > MAX_RECORDS:
+            raise BodyError(413, "too_many_records", f"expected at most {MAX_RECORDS} records in one body")
+    return rejects.decoded(joined(batches))
+
+
+def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Batches of EVENTS as one; dictionaries are merged in order of first appearance."""
+    if len(batches) == 1:
+        return batches[0]
+    if not any(map(len, batches)):
+        return empty()
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    return table.to_batches()[0]

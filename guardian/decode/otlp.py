@@ -1,0 +1,336 @@
+"""OpenTelemetry logs and spans as events: what the semantic conventions say about who, where and how.
+
+Owns the meaning of attributes; ``otlp_wire`` and ``otlp_json`` own the two encodings and hand plain values over. An
+attribute that became a column is left out of ``attrs``; the resource's attributes stand there under ``resource``.
+Sources: OpenTelemetry semantic conventions 1.3x (``user``, ``client``, ``server``, ``http``, ``session``, ``event``)
+with the older names still sent by SDKs, and the log data model's severity numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from guardian.decode.draft import Draft, Names, finish, id_column, layer_of, strings
+from guardian.decode.mapping import TEXT_COLUMNS
+from guardian.decode.ndjson import finite, number, scalar_text
+from guardian.decode.result import Decoded, Rejects
+from guardian.decode.times import GOOD, number_ns
+from guardian.errors import BodyError
+from guardian.events import Outcome, Signal
+
+MAX_RECORDS: Final = 1_000_000
+"""Most records, scopes and resources in one body; a decoded body of 128 MiB with more holds hardly anything else."""
+MAX_RECORD_BYTES: Final = 2**20
+
+_ACTOR: Final = ("user.id", "enduser.id", "user.name", "user.email", "enduser.name")
+_ADDRESS: Final = (
+    "client.address",
+    "source.address",
+    "source.ip",
+    "client.ip",
+    "http.client_ip",
+    "net.sock.peer.addr",
+    "net.peer.ip",
+)
+_PEER: Final = ("network.peer.address",)
+_TARGET: Final = (
+    "peer.service",
+    "server.address",
+    "destination.address",
+    "net.peer.name",
+    "net.host.name",
+    "host.name",
+    "http.host",
+)
+_SESSION: Final = ("session.id", "session.previous_id")
+_KIND: Final = ("event.name",)
+_RESOURCE_TARGET: Final = ("host.name", "k8s.pod.name", "service.instance.id", "service.name")
+_STATUS_CODE: Final = ("http.response.status_code", "http.status_code")
+_METHOD: Final = ("http.request.method", "http.method")
+_EVENT_OUTCOMES: Final = {"success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "denied": Outcome.DENIED}
+_SEVERITY_OF_TEXT: Final = {
+    "trace": 1,
+    "debug": 5,
+    "info": 9,
+    "information": 9,
+    "notice": 10,
+    "warn": 13,
+    "warning": 13,
+    "error": 17,
+    "critical": 21,
+    "fatal": 21,
+}
+_GRPC_DENIED: Final = {7, 16}  # PERMISSION_DENIED, UNAUTHENTICATED
+_SERVER_KINDS: Final = {2, 5}  # SPAN_KIND_SERVER, SPAN_KIND_CONSUMER
+_STATUS_ERROR: Final = 2
+_STATUS_OK: Final = 1
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Origin:
+    """What all records of one resource and scope share."""
+
+    source: str = ""
+    target: str = ""
+    layer: int = -1
+    scope: str = ""
+    tail: bytes = b""
+    """The resource's further attributes as the last member of ``attrs``."""
+
+    @classmethod
+    def of(cls, resource: dict[str, Any], scope: str) -> Origin:
+        """The origin that a resource's attributes and a scope's name describe. Takes ``service.name`` out."""
+        target = _first(resource, _RESOURCE_TARGET, [])
+        layer = layer_of(scalar_text(resource.get("tamv.layer")), -1)
+        source = scalar_text(resource.pop("service.name", ""))
+        tail = b'"resource":' + _encode(resource) if resource else b""
+        return cls(source, target, layer, scope, tail)
+
+
+@dataclass(slots=True)
+class Log:
+    """One log record as both encodings give it."""
+
+    time: Any
+    observed: Any
+    severity_number: int
+    severity_text: str
+    event_name: str
+    body: Any
+    attributes: dict[str, Any]
+    trace_id: bytes
+    span_id: bytes
+
+
+@dataclass(slots=True)
+class Span:
+    """One span as both encodings give it."""
+
+    name: str
+    kind: int
+    start: Any
+    end: Any
+    status: int
+    status_message: str
+    attributes: dict[str, Any]
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Rows:
+    """Collects records into columns."""
+
+    def __init__(self, signal: Signal, latest: int) -> None:
+        self._signal = signal
+        self._latest = latest
+        self.rejects = Rejects()
+        self._tables: dict[str, dict[str, int]] = {name: {} for name in TEXT_COLUMNS}
+        self._codes: dict[str, list[int]] = {name: [] for name in TEXT_COLUMNS}
+        self._lines: list[int] = []
+        self._ts: list[int] = []
+        self._verdicts: list[int] = []
+        self._outcome: list[int] = []
+        self._layer: list[int] = []
+        self._severity: list[float] = []
+        self._value: list[float] = []
+        self._ids: tuple[list[bytes], list[bytes]] = ([], [])
+        self._body: list[str] = []
+        self._attrs = bytearray()
+        self._attr_ends: list[int] = []
+        self._seen = 0
+
+    def count(self) -> int:
+        """Count one record, scope or resource.
+
+        Raises:
+            BodyError: there are more than MAX_RECORDS.
+        """
+        self._seen += 1
+        if self._seen > MAX_RECORDS:
+            raise BodyError(413, "too_many_records", f"expected at most {MAX_RECORDS} records in one body")
+        return self._seen
+
+    def log(self, line: int, log: Log, origin: Origin) -> None:
+        """Add a log record.
+
+        The kind is the event's name, else logger and severity (``app.db ERROR``): a record without an event name
+        says no more about what sort of thing happened.
+        """
+        attributes, used = log.attributes, ["event.name"]
+        ts, verdict = number_ns(log.time, "ns", self._latest) if log.time else (0, 0)
+        if not ts and not verdict:
+            ts, verdict = number_ns(log.observed or None, "ns", self._latest)
+        severity = log.severity_number or _SEVERITY_OF_TEXT.get(log.severity_text.lower(), 0)
+        kind = log.event_name or _first(attributes, _KIND, used)
+        kind = kind or f"{origin.scope} {log.severity_text}".strip() or "log"
+        extra = {"severity_text": log.severity_text} if log.severity_text else {}
+        body = log.body if type(log.body) is str else "" if log.body is None else _encode(log.body).decode()
+        outcome = _outcome(attributes)
+        self._add(
+            line,
+            ts,
+            verdict,
+            kind,
+            attributes,
+            used,
+            origin,
+            _ADDRESS,
+            extra,
+            body,
+            (log.trace_id, log.span_id),
+        )
+        self._outcome.append(outcome)
+        self._severity.append((severity - 1) / 23 if 1 <= severity <= 24 else math.nan)
+        self._value.append(math.nan)
+
+    def span(self, line: int, span: Span, origin: Origin) -> None:
+        """Add a span, at the time of its end: that is when it could be known. Its value is its duration in seconds.
+
+        The kind is method and route for HTTP (``GET /orders/{id}``), else the span's name.
+        """
+        attributes, used = span.attributes, list[str]()
+        end, verdict = number_ns(span.end or span.start or None, "ns", self._latest)
+        start, start_verdict = number_ns(span.start or None, "ns", self._latest)
+        route = scalar_text(attributes.get("http.route"))
+        method = _first(attributes, _METHOD, [])
+        kind = f"{method} {route}".strip() if route else span.name
+        extra: dict[str, Any] = {"name": span.name} if route and span.name != kind else {}
+        if span.parent_span_id:
+            extra["parent_span_id"] = span.parent_span_id.hex()
+        if span.status_message:
+            extra["otel.status_description"] = span.status_message
+        if span.events:
+            extra["events"] = span.events
+        addresses = _ADDRESS + _PEER if span.kind in _SERVER_KINDS else _ADDRESS
+        outcome = _outcome(attributes)
+        if outcome != Outcome.DENIED and span.status == _STATUS_ERROR:
+            outcome = Outcome.FAILURE
+        elif outcome == Outcome.UNKNOWN and span.status == _STATUS_OK:
+            outcome = Outcome.SUCCESS
+        self._add(
+            line,
+            end,
+            verdict,
+            kind,
+            attributes,
+            used,
+            origin,
+            addresses,
+            extra,
+            "",
+            (span.trace_id, span.span_id),
+        )
+        self._outcome.append(outcome)
+        self._severity.append(math.nan)
+        duration = (end - start) / 1e9 if verdict == start_verdict == GOOD and end >= start else math.nan
+        self._value.append(duration)
+
+    def _add(
+        self,
+        line: int,
+        ts: int,
+        verdict: int,
+        kind: str,
+        attributes: dict[str, Any],
+        used: list[str],
+        origin: Origin,
+        addresses: tuple[str, ...],
+        extra: dict[str, Any],
+        body: str,
+        ids: tuple[bytes, bytes],
+    ) -> None:
+        names = (
+            origin.source,
+            kind,
+            _first(attributes, _ACTOR, used),
+            _first(attributes, addresses, used),
+            _first(attributes, _TARGET, used) or origin.target or scalar_text(attributes.get("url.path")),
+            _first(attributes, _SESSION, used),
+        )
+        for name, text in zip(TEXT_COLUMNS, names, strict=True):
+            table = self._tables[name]
+            code = table.get(text)
+            if code is None:
+                code = table[text] = len(table)
+            self._codes[name].append(code)
+        self._lines.append(line)
+        self._ts.append(ts)
+        self._verdicts.append(verdict)
+        layer = attributes.get("tamv.layer")
+        self._layer.append(origin.layer if layer is None else layer_of(scalar_text(layer), origin.layer))
+        for column, found, size in zip(self._ids, ids, (16, 8), strict=True):
+            column.append(found if len(found) == size else bytes(size))
+        self._body.append(body)
+        for name in used:
+            attributes.pop(name, None)
+        if origin.scope:
+            extra["otel.scope.name"] = origin.scope
+        attrs = _encode(attributes | extra if extra else attributes)
+        if origin.tail:
+            attrs = attrs[:-1] + (b"," if len(attrs) > 2 else b"") + origin.tail + b"}"
+        self._attrs += attrs
+        self._attr_ends.append(len(self._attrs))
+
+    def decoded(self) -> Decoded:
+        """The events and rejects of all that was added."""
+        count = len(self._lines)
+        draft = Draft(
+            lines=np.array(self._lines, np.int64),
+            ts=np.array(self._ts, np.int64),
+            verdicts=np.array(self._verdicts, np.int8),
+            names={name: Names(self._codes[name], list(self._tables[name])) for name in TEXT_COLUMNS},
+            outcome=np.array(self._outcome, np.int8),
+            layer=np.array(self._layer, np.int8),
+            severity=np.array(self._severity, np.float64),
+            value=finite(np.array(self._value, np.float64)) if count else np.zeros(0),
+            trace_id=id_column(self._ids[0], 16),
+            span_id=id_column(self._ids[1], 8),
+            body=pa.array(self._body, pa.string()),
+            attrs=strings(self._attrs, self._attr_ends),
+            signal=self._signal,
+        )
+        batch, _ = finish(draft, self.rejects)
+        return self.rejects.decoded(batch)
+
+
+def _first(attributes: dict[str, Any], names: tuple[str, ...], used: list[str]) -> str:
+    for name in names:
+        found = attributes.get(name)
+        if found is not None:
+            text = found if type(found) is str else scalar_text(found)
+            if text:
+                used.append(name)
+                return text
+    return ""
+
+
+def _outcome(attributes: dict[str, Any]) -> int:
+    for name in _STATUS_CODE:
+        status = number(attributes.get(name))
+        if status in {401, 403}:
+            return Outcome.DENIED
+        if status >= 100:
+            return Outcome.FAILURE if status >= 400 else Outcome.SUCCESS
+    grpc = number(attributes.get("rpc.grpc.status_code"))
+    if grpc == 0:
+        return Outcome.SUCCESS
+    if grpc > 0:
+        return Outcome.DENIED if grpc in _GRPC_DENIED else Outcome.FAILURE
+    stated = _EVENT_OUTCOMES.get(scalar_text(attributes.get("event.outcome")).lower())
+    if stated is not None:
+        return stated
+    return (
+        Outcome.FAILURE
+        if attributes.get("error.type") or attributes.get("exception.type")
+        else Outcome.UNKNOWN
+    )
