@@ -1,1 +1,8 @@
 """An open engine that watches a whole ecosystem, says how threatened it is, and can prove every word of it."""
+
+from guardian.backtest import backtest
+from guardian.config import Config, load
+from guardian.decode import read
+from guardian.engine import Engine, Verdict
+
+__all__ = ["Config", "Engine", "Verdict", "backtest", "load", "read"]

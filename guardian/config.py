@@ -20,6 +20,7 @@ from guardian.errors import ConfigError, Problem
 
 Seconds = Annotated[float, Meta(gt=0, description="seconds > 0")]
 Count = Annotated[int, Meta(ge=1, description="a whole number >= 1")]
+Few = Annotated[int, Meta(ge=1, le=16, description="a whole number, 1 to 16")]
 Bytes = Annotated[int, Meta(ge=1024, description="bytes >= 1024")]
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port, 0 to 65535")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
@@ -47,9 +48,7 @@ class Journal(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     segment_bytes: Bytes = 64 * 2**20
     group_bytes: Bytes = 2**20
-    """A group is made durable once it holds this much …"""
-    group_wait_ms: Annotated[float, Meta(ge=0, le=1000, description="milliseconds, 0 to 1000")] = 10.0
-    """… or once its first record has waited this long."""
+    """Most that is written before it is synced; what comes meanwhile gathers for the next sync."""
     max_bytes: Bytes = 4 * 2**30
     """Past this, senders get 429 until the engine has caught up."""
     snapshot_interval_s: Seconds = 10.0
@@ -75,18 +74,17 @@ class Engine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How long a kind stays part of its entity's risk after its last event."""
     context_half_life_s: Seconds = 3600.0
     persistence_half_life_s: Seconds = 86_400.0
-    rule_half_life_s: Seconds = 900.0
     hold_s: Seconds = 300.0
     """A level falls only after the score stayed under its band for this long."""
-    hash_seed: Annotated[int, Meta(ge=0, lt=2**63, description="a whole number, 0 to 2^63 - 1")] = 0
+    hash_seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="a whole number, 0 to 2^63 - 1")] = 0
     """Keys the hash of entity names. Set a secret one where outsiders choose names, so that none can be forged."""
 
 
 class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The map from risk (decades) to guardian score (points): straight lines between knots, written by calibrate."""
 
-    risk: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
-    score: tuple[float, ...] = (0.0, 20.0, 40.0, 60.0, 100.0)
+    risk: tuple[float, ...] = (0.0, 4.0, 4.75, 6.5, 8.0, 10.0, 12.0)
+    score: tuple[float, ...] = (0.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0)
     confirmed_to: Annotated[float, Meta(ge=0, le=100, description="a score, 0 to 100")] = 45.0
     """Above this score the map is an extrapolation of the data it was fitted on, and alerts say so."""
 
@@ -94,12 +92,11 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """TAMV's rule scores and correlations, the ``rule`` channel."""
 
-    auth_failures: Count = 5
+    auth_failures: Few = 5
     auth_window_s: Seconds = 300.0
-    injections: Count = 3
+    injections: Few = 3
     injection_window_s: Seconds = 3600.0
     flood_events: Count = 1000
-    flood_window_s: Seconds = 60.0
     rate_per_minute: Count = 100
     honeypots: tuple[str, ...] = ()
     """Names of targets that nobody has a reason to touch; a touch is high."""
@@ -152,9 +149,17 @@ class Xr(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_connections: Count = 5_000
     max_message_bytes: Bytes = 64 * 1024
     messages_per_s: Positive = 200.0
-    """Messages taken from one connection per second; past it they are dropped and counted."""
+    """Messages taken from one connection per second; past it they are refused and counted. Large ones count more."""
     tick_ms: Annotated[float, Meta(ge=10, le=10_000, description="milliseconds, 10 to 10000")] = 500.0
     """How often changed guardian scenes are told."""
+    window_s: Annotated[float, Meta(ge=0.5, le=60, description="seconds, 0.5 to 60")] = 5.0
+    """Length of the windows that raw motion is reduced to."""
+    max_buffer_bytes: Bytes = 64 * 1024
+    """What may wait for one connection; while more does, it is told nothing new …"""
+    stall_s: Seconds = 10.0
+    """… and once that has lasted this long, it is closed."""
+    origins: tuple[str, ...] = ()
+    """Web origins whose pages may connect, besides those of this machine; for example ``https://xr.tamv.mx``."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

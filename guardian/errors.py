@@ -6,6 +6,8 @@
     ├── SchemaError        a record batch is not what EVENTS says
     ├── InputError         a file cannot be read as what it claims to be
     ├── BodyError          an HTTP body is refused as a whole; carries the status to answer
+    ├── MessageError       an XR message is refused; carries the word it is counted under
+    ├── RequestError       a request for a decision is not usable; carries every problem at once
     ├── StateError         a snapshot cannot be restored
     ├── JournalError       the journal cannot promise durability
     │   └── JournalFullError  it has no room; the sender must wait
@@ -27,7 +29,7 @@ class GuardianError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a configuration: where, what was expected, what stood there."""
+    """One thing wrong in a configuration or request: where, what was expected, what stood there."""
 
     key: str
     expected: str
@@ -101,6 +103,32 @@ class BodyError(GuardianError):
 
     def __str__(self) -> str:
         return self.detail
+
+
+class MessageError(GuardianError):
+    """One XR message is refused; its connection goes on.
+
+    ``reason`` is the word it is counted and answered under, ``detail`` a sentence that says what was expected.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class RequestError(GuardianError):
+    """A request for a decision is not usable. ``problems`` lists all that was found, each by its key path."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class StateError(GuardianError):

@@ -1,1 +1,5 @@
-"""Numbers only: detectors, channels, risk and EOCT as NumPy in, NumPy out. Imports nothing of Guardian's."""
+"""Numbers only: EOCT, risk aggregators and the engine's kernels, as NumPy in, NumPy out. Imports nothing of Guardian's."""
+
+from scoring import eoct, risk
+
+__all__ = ["eoct", "risk"]

@@ -4,18 +4,20 @@ Owns formats, maps and limits. Nothing is dropped in silence: a record that is n
 by its line. Knows neither the journal nor the engine.
 """
 
-from guardian.decode.bodies import decode_body
+from guardian.decode.bodies import ARROW, decode_body, decompress
+from guardian.decode.columns import Decoded, Rejected
 from guardian.decode.files import read, read_all
-from guardian.decode.mapfile import BUILTIN, load_map, parse_map
+from guardian.decode.mapfile import BUILT_IN, load_map, parse_map
 from guardian.decode.mapping import Map
-from guardian.decode.result import Decoded, Rejected
 
 __all__ = [
-    "BUILTIN",
+    "ARROW",
+    "BUILT_IN",
     "Decoded",
     "Map",
     "Rejected",
     "decode_body",
+    "decompress",
     "load_map",
     "parse_map",
     "read",

@@ -10,6 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from guardian.decode.columns import Decoded, Rejects, latest_for
 from guardian.decode.draft import empty
 from guardian.decode.lines import line_blocks, slices
 from guardian.decode.mapfile import builtin_map
@@ -17,10 +18,11 @@ from guardian.decode.ndjson import decode_lines
 from guardian.decode.otlp import MAX_RECORDS
 from guardian.decode.otlp_json import decode_json
 from guardian.decode.otlp_wire import decode_protobuf
-from guardian.decode.result import Decoded, Rejects
-from guardian.decode.times import DAY_NS, LATEST_NS
-from guardian.errors import BodyError, MapError
-from guardian.events import Signal
+from guardian.errors import BodyError, MapError, SchemaError
+from guardian.events import Signal, check_events
+
+ARROW: Final = "application/vnd.apache.arrow.stream"
+"""Content type of EVENTS batches that Guardian journals itself: its own decisions. No public route takes it."""
 
 SIGNALS: Final = {"/v1/logs": Signal.LOG, "/v1/traces": Signal.SPAN}
 NDJSON_ROUTE: Final = "/api/v1/events"
@@ -31,6 +33,8 @@ NDJSON_TYPES: Final = (
     "application/x-jsonlines",
     "application/json",
     "text/plain",
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",  # what curl says of --data-binary when nobody tells it better
     "",
 )
 OTLP_TYPES: Final = ("application/x-protobuf", "application/json")
@@ -57,8 +61,9 @@ def decode_body(
         body: the body as received, still compressed.
         content_type: value of the header; parameters after ``;`` are ignored.
         encoding: value of ``Content-Encoding``: ``gzip``, ``zstd``, ``identity`` or empty.
-        path: the route: ``/v1/logs``, ``/v1/traces`` or ``/api/v1/events``.
-        map_name: name of a built-in map, for ``/api/v1/events``; empty = ``otel``.
+        path: the route: ``/v1/logs``, ``/v1/traces`` or ``/api/v1/events``; anything else is Guardian's own and takes
+            ``ARROW`` only.
+        map_name: name of a built-in map, for ``/api/v1/events``.
         received_at: nanoseconds since 1970; an event more than one day later is rejected.
         max_decoded_bytes: cap on the decompressed size.
 
@@ -66,17 +71,19 @@ def decode_body(
         BodyError: 400 the body is not what it claims to be, or there is no such map; 413 it is too large once
             decoded; 415 its type or encoding is not known here; 404 there is no such route.
     """
-    latest = min(received_at + DAY_NS, LATEST_NS)
+    latest = latest_for(received_at)
     kind = content_type.partition(";")[0].strip().lower()
     signal = SIGNALS.get(path)
     if signal is None and path != NDJSON_ROUTE:
+        if kind == ARROW:
+            return _decode_arrow(decompress(body, encoding, max_decoded_bytes))
         raise BodyError(404, "unknown_route", f"expected one of {', '.join([*SIGNALS, NDJSON_ROUTE])}")
     known = NDJSON_TYPES if signal is None else OTLP_TYPES
     if kind not in known:
         raise BodyError(415, "content_type", f"expected Content-Type {' or '.join(filter(None, known))}")
     data = decompress(body, encoding, max_decoded_bytes)
     if signal is None:
-        return _decode_ndjson(data, map_name or "otel", latest)
+        return _decode_ndjson(data, map_name, latest)
     if kind == "application/json":
         return decode_json(data, signal, latest)
     return decode_protobuf(data, signal, latest)
@@ -126,6 +133,15 @@ def _decode_ndjson(data: bytes, map_name: str, latest: int) -> Decoded:
         if count > MAX_RECORDS:
             raise BodyError(413, "too_many_records", f"expected at most {MAX_RECORDS} records in one body")
     return rejects.decoded(joined(batches))
+
+
+def _decode_arrow(data: bytes) -> Decoded:
+    try:
+        with pa.ipc.open_stream(pa.BufferReader(data)) as stream:
+            batches = [check_events(batch) for batch in stream]
+    except (pa.ArrowException, SchemaError) as error:
+        raise BodyError(400, "not_arrow", f"expected an Arrow stream of EVENTS: {error}") from None
+    return Decoded(joined(batches))
 
 
 def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from guardian.decode.columns import Decoded, Rejects
 from guardian.decode.lines import MAX_LINE_BYTES
 from guardian.decode.mapping import Map
-from guardian.decode.result import Decoded, Rejects
 from guardian.decode.tables import check_columns, decode_columns
 from guardian.errors import InputError
 

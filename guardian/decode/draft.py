@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from guardian.decode.columns import Rejects
 from guardian.decode.mapping import TEXT_COLUMNS, Text
-from guardian.decode.result import Rejects
 from guardian.decode.times import GOOD, MISSING, OUT_OF_RANGE, REASONS, UNREADABLE, Int8, Int64
 from guardian.events import EVENTS, LAYERS, TEXT
 
@@ -74,7 +74,7 @@ class Draft:
 def finish(draft: Draft, rejects: Rejects) -> tuple[pa.RecordBatch, pa.Array | None]:
     """The EVENTS batch of the rows that have a usable time and a kind, and their labels; the others are rejected."""
     kinds = draft.names["kind"]
-    unnamed = kinds.read(lambda text: not text, np.bool_)
+    unnamed = kinds.read(lambda text: not text.strip(), np.bool_)
     good = draft.verdicts == GOOD
     for verdict, reason in REASONS.items():
         rejects.add_lines(draft.lines[draft.verdicts == verdict], reason, _TIME_DETAILS[verdict])
@@ -186,13 +186,11 @@ def names_ids(names: Names, size: int) -> pa.Array:
     return id_column([table[code] for code in names.codes], size)
 
 
-def strings(data: bytes | bytearray, ends: list[int]) -> pa.Array:
-    """Texts that stand one after the other in UTF-8 ``data``; ``ends[i]`` is where text i ends."""
+def objects(data: bytes | bytearray, ends: list[int]) -> pa.Array:
+    """JSON objects that stand one after the other in ``data``, as texts; ``ends[i]`` is where i ends; null for ``{}``."""
     offsets = np.zeros(len(ends) + 1, np.int32)
     offsets[1:] = ends
-    return pa.Array.from_buffers(pa.string(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
-
-
-def blank(count: int) -> pa.Array:
-    """``count`` empty texts."""
-    return strings(b"", [0] * count)
+    there = np.diff(offsets) > len("{}")
+    validity = None if there.all() else pa.array(there).buffers()[1]
+    buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.string(), len(ends), buffers)

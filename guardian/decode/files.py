@@ -20,6 +20,7 @@ from typing import IO, Final, Literal, cast, get_args
 
 import pyarrow as pa
 
+from guardian.decode.columns import LATEST, Decoded, Rejects
 from guardian.decode.csvfile import decode_csv
 from guardian.decode.draft import tidy
 from guardian.decode.lines import BLOCK_BYTES, line_blocks
@@ -28,13 +29,11 @@ from guardian.decode.mapping import Map
 from guardian.decode.ndjson import decode_lines
 from guardian.decode.otlp_json import decode_json_lines
 from guardian.decode.parquetfile import decode_parquet
-from guardian.decode.result import Decoded, Rejects
-from guardian.decode.times import LATEST_NS
-from guardian.errors import InputError
+from guardian.errors import InputError, MapError, Problem
 
 Format = Literal["ndjson", "csv", "parquet", "otlp"]
-Progress = Callable[[int, int], None]
-"""Told after each block: bytes of the file that were read, and its size in bytes."""
+Progress = Callable[[int], None]
+"""Told after each block how many bytes of the file on disk have been read."""
 Item = tuple[Decoded, pa.Array | None]
 
 _SUFFIXES: Final[dict[str, Format]] = {
@@ -55,8 +54,8 @@ def read(
 
     Args:
         path: NDJSON, CSV, Parquet or OTLP JSON lines; ``.gz``, ``.zst`` and ``.zip`` are opened transparently.
-        map: a built-in name, a path to a MAP.toml, or a loaded map; none = ``otel``. Parquet files that already have
-            the columns of EVENTS, and OTLP, need none.
+        map: a built-in name, a path to a MAP.toml, or a loaded map. Parquet files that already have the columns of
+            EVENTS, and OTLP, need none.
         format: ``ndjson``, ``csv``, ``parquet`` or ``otlp``; none = by the file's name.
         batch_size: most rows in a batch.
 
@@ -64,7 +63,7 @@ def read(
 
     Raises:
         InputError: the file cannot be read as what it claims to be.
-        MapError: the map is not usable.
+        MapError: the map is not usable, or one is needed and none was given.
     """
     reasons: Counter[str] = Counter()
     for decoded, _ in read_all(path, map=map, format=format, batch_size=batch_size):
@@ -104,9 +103,9 @@ def read_all(
                 for item in _decode(source, form, mapping, batch_size, here):
                     yield from _sliced(item, batch_size)
                     if progress is not None:
-                        progress(min(raw.tell(), total), total)
+                        progress(min(raw.tell(), total))
             if progress is not None:
-                progress(total, total)
+                progress(total)
     except (OSError, zlib.error, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(place, _reason(error)) from None
 
@@ -148,18 +147,19 @@ def _decode(
     stream: IO[bytes], form: Format, mapping: Map | None, batch_size: int, place: str
 ) -> Iterator[Item]:
     if form == "parquet":
-        yield from decode_parquet(stream, mapping, LATEST_NS, batch_size, place)
+        yield from decode_parquet(stream, mapping, LATEST, batch_size, place)
         return
     if form == "otlp":
-        yield from ((decoded, None) for decoded in decode_json_lines(_pieces(stream), LATEST_NS))
+        yield from ((decoded, None) for decoded in decode_json_lines(_pieces(stream), LATEST))
         return
-    mapping = mapping or load_map("otel")
+    if mapping is None:
+        raise MapError(place, [Problem("--map", "a map that says what its fields mean", "nothing")])
     if form == "csv":
-        yield from decode_csv(line_blocks(_pieces(stream)), mapping, LATEST_NS, place)
+        yield from decode_csv(line_blocks(_pieces(stream)), mapping, LATEST, place)
         return
     for first_line, lines in line_blocks(_pieces(stream)):
         rejects = Rejects()
-        batch, labels = decode_lines(lines, first_line, mapping, LATEST_NS, rejects)
+        batch, labels = decode_lines(lines, first_line, mapping, LATEST, rejects)
         yield rejects.decoded(batch), labels
 
 

@@ -12,6 +12,9 @@ from typing import Final
 MAX_LINE_BYTES: Final = 2**20
 """Longest line that is read."""
 
+MAX_BLOCK_LINES: Final = 8192
+"""Most lines that are decoded at once: a short line is small as text, but not as an object."""
+
 BLOCK_BYTES: Final = 4 * 2**20
 """How much is decoded at once: a few thousand events, so that memory stays flat whatever the input's size."""
 
@@ -21,8 +24,8 @@ def line_blocks(
 ) -> Iterator[tuple[int, list[bytes | None]]]:
     r"""Blocks of lines as ``(number of the first line, lines)``.
 
-    ``pieces`` are any cuts of the stream; the result does not depend on them, but a block is about as large as a
-    piece. Lines come without their ``\n``. A byte order mark at the start is skipped.
+    ``pieces`` are any cuts of the stream; the result does not depend on them, but a block is at most
+    about as large as a piece and has at most MAX_BLOCK_LINES lines. Lines come without their ``\n``. A byte order mark at the start is skipped.
 
     >>> list(line_blocks([b"a\nb", b"c\n\nd"]))
     [(1, [b'a']), (2, [b'bc', b'']), (4, [b'd'])]
@@ -48,8 +51,10 @@ def line_blocks(
         head = lines[0]
         assert head is not None  # only ever None after the next statement
         lines[0] = None if overlong else b"".join([*carry, head])
-        yield number, [None if line is not None and len(line) > limit else line for line in lines]
-        number += len(lines)
+        for at in range(0, len(lines), MAX_BLOCK_LINES):
+            block = lines[at : at + MAX_BLOCK_LINES]
+            yield number, [None if line is not None and len(line) > limit else line for line in block]
+            number += len(block)
         tail = data[cut + 1 :]
         carried, overlong = len(tail), len(tail) > limit
         carry = [] if overlong else [tail]

@@ -31,7 +31,7 @@ from guardian.decode.mapping import (
 from guardian.errors import MapError, Problem
 from guardian.events import LAYERS, Outcome, Signal
 
-BUILTIN: Final = ("otel", "ecs", "windows", "ait-ads", "tamv", "tamv-sentinel")
+BUILT_IN: Final = ("otel", "ecs", "windows", "ait-ads", "tamv", "tamv-sentinel")
 """Maps that are known by name."""
 
 _TEXT_KEYS: Final = ("field", "const", "none", "strip")
@@ -54,9 +54,9 @@ def builtin_map(name: str) -> Map:
     Raises:
         MapError: there is none of this name. A path is never read here, so a name from outside is safe.
     """
-    if name not in BUILTIN:
-        raise MapError("map", [Problem("map", f"one of {', '.join(BUILTIN)}", _shown(name))])
-    return parse_map(files(__package__).joinpath("maps", f"{name}.toml").read_text("utf-8"), file=name)
+    if name not in BUILT_IN:
+        raise MapError("map", [Problem("map", f"one of {', '.join(BUILT_IN)}", _shown(name))])
+    return parse_map(files(__package__).joinpath("maps", f"{name}.toml").read_text("utf-8"), name=name)
 
 
 def load_map(name_or_path: str | os.PathLike[str]) -> Map:
@@ -66,24 +66,24 @@ def load_map(name_or_path: str | os.PathLike[str]) -> Map:
         MapError: neither a built-in name nor a readable MAP.toml, or not usable; every problem is listed.
     """
     name = os.fspath(name_or_path)
-    if name in BUILTIN:
+    if name in BUILT_IN:
         return builtin_map(name)
     try:
         text = FilePath(name).read_text("utf-8")
     except (OSError, ValueError) as error:
-        expected = f"one of {', '.join(BUILTIN)}, or a readable UTF-8 MAP.toml"
+        expected = f"one of {', '.join(BUILT_IN)}, or a readable UTF-8 MAP.toml"
         got = getattr(error, "strerror", None) or "bytes that are not UTF-8"
         raise MapError(name, [Problem("(file)", expected, got)]) from None
-    return parse_map(text, file=name)
+    return parse_map(text, name=name)
 
 
-def parse_map(text: str, *, file: str = "MAP.toml") -> Map:
-    r"""The map that a TOML text describes; ``file`` is the name that errors carry.
+def parse_map(text: str, *, name: str = "MAP.toml") -> Map:
+    r"""The map that a TOML text describes; ``name`` is what errors call it.
 
     Raises:
         MapError: the text is not TOML or does not describe an event; every problem is listed.
 
-    >>> parse_map("[map]\nts = { field = 'time', unit = 'h' }\nkid = { field = 'name' }", file="m")
+    >>> parse_map("[map]\nts = { field = 'time', unit = 'h' }\nkid = { field = 'name' }", name="m")
     Traceback (most recent call last):
     ...
     guardian.errors.MapError: m: map.ts.unit: expected one of s, ms, us, ns, iso8601, got "h"
@@ -94,11 +94,11 @@ outcome, severity, value, label, got an unknown key
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise MapError(file, [Problem("(file)", "TOML", str(error))]) from None
+        raise MapError(name, [Problem("(file)", "TOML", str(error))]) from None
     reader = _Reader()
-    result = reader.map(tree, file)
+    result = reader.map(tree, name)
     if reader.problems:
-        raise MapError(file, reader.problems)
+        raise MapError(name, reader.problems)
     assert result is not None  # no problems, so every part could be built
     return result
 

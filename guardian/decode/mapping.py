@@ -6,8 +6,8 @@ by record) and ``tables`` (column by column), which agree on this meaning:
 * a **path** names a field: first as it stands (``"host.name"`` may be one key), else step by step into objects;
 * the first path that is **present** counts: not null, not empty, none of the column's ``none`` words, not an object;
 * numbers and truth values are read as the text that JSON writes for them; of a list, its first item counts;
-* what became a name, the time, the value or the body is taken out of the record; everything else goes to ``attrs``.
-  The fields of outcome, severity, layer and the ids stay there too, because the columns say less than they do.
+* what became part of a column is taken out of the record, everything else goes to ``attrs``: also an outcome,
+  severity, layer or id that is written in no known way, and a list.
 * fields named under ``label`` never go anywhere but into the labels.
 """
 
@@ -142,7 +142,7 @@ class Label:
     benign: frozenset[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Map:
     """A checked map. ``texts`` has an entry for each of TEXT_COLUMNS."""
 

@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from guardian.decode.draft import Draft, Names, finish, id_column, layer_of, strings
+from guardian.decode.columns import Decoded, Rejects
+from guardian.decode.draft import Draft, Names, finish, id_column, layer_of, objects
 from guardian.decode.mapping import TEXT_COLUMNS
-from guardian.decode.ndjson import finite, number, scalar_text
-from guardian.decode.result import Decoded, Rejects
+from guardian.decode.records import finite, number, scalar_text
 from guardian.decode.times import GOOD, number_ns
 from guardian.errors import BodyError
 from guardian.events import Outcome, Signal
@@ -144,7 +144,7 @@ class Rows:
         self._severity: list[float] = []
         self._value: list[float] = []
         self._ids: tuple[list[bytes], list[bytes]] = ([], [])
-        self._body: list[str] = []
+        self._body: list[str | None] = []
         self._attrs = bytearray()
         self._attr_ends: list[int] = []
         self._seen = 0
@@ -163,8 +163,8 @@ class Rows:
     def log(self, line: int, log: Log, origin: Origin) -> None:
         """Add a log record.
 
-        The kind is the event's name, else logger and severity (``app.db ERROR``): a record without an event name
-        says no more about what sort of thing happened.
+        The kind is the event's name, else scope and severity (``app.db: error``): a record without an event name says
+        no more about what sort of thing happened.
         """
         attributes, used = log.attributes, ["event.name"]
         ts, verdict = number_ns(log.time, "ns", self._latest) if log.time else (0, 0)
@@ -172,7 +172,8 @@ class Rows:
             ts, verdict = number_ns(log.observed or None, "ns", self._latest)
         severity = log.severity_number or _SEVERITY_OF_TEXT.get(log.severity_text.lower(), 0)
         kind = log.event_name or _first(attributes, _KIND, used)
-        kind = kind or f"{origin.scope} {log.severity_text}".strip() or "log"
+        word = log.severity_text.lower() or "log"
+        kind = kind or (f"{origin.scope}: {word}" if origin.scope else word)
         extra = {"severity_text": log.severity_text} if log.severity_text else {}
         body = log.body if type(log.body) is str else "" if log.body is None else _encode(log.body).decode()
         outcome = _outcome(attributes)
@@ -270,7 +271,7 @@ class Rows:
         self._layer.append(origin.layer if layer is None else layer_of(scalar_text(layer), origin.layer))
         for column, found, size in zip(self._ids, ids, (16, 8), strict=True):
             column.append(found if len(found) == size else bytes(size))
-        self._body.append(body)
+        self._body.append(body or None)
         for name in used:
             attributes.pop(name, None)
         if origin.scope:
@@ -296,7 +297,7 @@ class Rows:
             trace_id=id_column(self._ids[0], 16),
             span_id=id_column(self._ids[1], 8),
             body=pa.array(self._body, pa.string()),
-            attrs=strings(self._attrs, self._attr_ends),
+            attrs=objects(self._attrs, self._attr_ends),
             signal=self._signal,
         )
         batch, _ = finish(draft, self.rejects)

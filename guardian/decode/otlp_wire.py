@@ -17,8 +17,8 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanRecord
 
+from guardian.decode.columns import Decoded
 from guardian.decode.otlp import MAX_RECORD_BYTES, Log, Origin, Rows, Span
-from guardian.decode.result import Decoded
 from guardian.errors import BodyError
 from guardian.events import Signal
 

@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from guardian.decode.columns import EARLIEST, Decoded, Rejects
 from guardian.decode.draft import tidy
 from guardian.decode.mapping import Map
-from guardian.decode.result import Decoded, Rejects
 from guardian.decode.tables import check_columns, decode_columns, flatten
-from guardian.decode.times import EARLIEST_NS
 from guardian.errors import InputError, SchemaError
 from guardian.events import EVENTS, check_events
 
@@ -61,7 +60,7 @@ def _events(batch: pa.RecordBatch, lines: np.ndarray, latest: int, rejects: Reje
     ]
     events = check_events(pa.RecordBatch.from_arrays(columns, names=batch.schema.names))
     ts = events.column("ts").cast(pa.int64())
-    good = pc.and_(pc.greater_equal(ts, EARLIEST_NS), pc.less_equal(ts, latest))
+    good = pc.and_(pc.greater_equal(ts, EARLIEST), pc.less_equal(ts, latest))
     bad = lines[~good.to_numpy(zero_copy_only=False)]
     rejects.add_lines(bad, "time_out_of_range", "the time is before 1990, or too far in the future")
     return tidy(events.filter(good) if len(bad) else events)

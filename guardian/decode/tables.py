@@ -6,7 +6,7 @@ first, so that ``a.b`` is a column. ``attrs`` leaves out nulls, which is all tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from guardian.decode.columns import Rejects
 from guardian.decode.draft import Draft, Names, finish, layer_of, names_ids, stripped
 from guardian.decode.mapping import TEXT_COLUMNS, Alternative, Map, Path, Template, Text
-from guardian.decode.ndjson import finite, number, scalar_text
-from guardian.decode.result import Rejects
+from guardian.decode.records import finite, number, readers, scalar_text, understood
 from guardian.decode.times import MISSING, UNREADABLE, Int8, Int64, column_ns
 from guardian.errors import InputError
 
@@ -50,9 +50,13 @@ def flatten(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
     return {
-        name: column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        name: _plain(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
         for name, column in zip(table.column_names, table.columns, strict=True)
     }
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def decode_columns(
@@ -69,14 +73,15 @@ def decode_columns(
     """
     reader = _Reader(columns, len(lines))
     ts, verdicts = reader.times(mapping, latest)
-    names = {name: stripped(reader.names(text), text) for name, text in mapping.texts.items()}
-    body = reader.text(mapping.body, take=True)
+    texts = readers(mapping)
+    names = {name: reader.names(text, understood(mapping, name)) for name, text in texts.items()}
+    body = reader.text(mapping.body)
     value = reader.value(mapping)
     labels = None
     if mapping.label is not None:
-        label = reader.text(Text(mapping.label.alternatives), take=False)
-        labels = _without(label, mapping.label.benign)
-        labels = pc.fill_null(labels, "")
+        benign, label = mapping.label.benign, names["label"]
+        words = pa.array(["" if text in benign else text for text in label.values], pa.string())
+        labels = words.take(pa.array(label.array()))
         for path in mapping.label.alternatives:
             reader.taken[path.name] = np.ones(len(lines), np.bool_)
     default = mapping.default_layer
@@ -84,14 +89,14 @@ def decode_columns(
         lines=lines,
         ts=ts,
         verdicts=verdicts,
-        names={name: names[name] for name in TEXT_COLUMNS},
-        outcome=reader.names(mapping.outcome.text, take=False).read(mapping.outcome.read, np.int8),
-        layer=reader.names(mapping.layer, take=False).read(lambda text: layer_of(text, default), np.int8),
-        severity=reader.names(mapping.severity.text, take=False).read(mapping.severity.read, np.float64),
+        names={name: stripped(names[name], texts[name]) for name in TEXT_COLUMNS},
+        outcome=names["outcome"].read(mapping.outcome.read, np.int8),
+        layer=names["layer"].read(lambda text: layer_of(text, default), np.int8),
+        severity=names["severity"].read(mapping.severity.read, np.float64),
         value=value,
-        trace_id=names_ids(reader.names(mapping.trace_id, take=False), 16),
-        span_id=names_ids(reader.names(mapping.span_id, take=False), 8),
-        body=body,
+        trace_id=names_ids(names["trace_id"], 16),
+        span_id=names_ids(names["span_id"], 8),
+        body=_without(body, frozenset()),
         attrs=reader.attrs(),
         signal=mapping.signal,
         labels=labels,
@@ -108,8 +113,11 @@ class _Reader:
         self._as_text: dict[str, pa.Array] = {}
         self.taken: dict[str, Mask] = {}
 
-    def text(self, text: Text, *, take: bool) -> pa.Array:
-        """The first alternative that is present in each row, without nulls."""
+    def text(self, text: Text, kept: Callable[[str], bool] | None = None) -> pa.Array:
+        """The first alternative that is present in each row, without nulls.
+
+        ``kept`` says of a text whether its cell is used up by it; None = always.
+        """
         if not text.alternatives:
             return pa.repeat(pa.scalar(text.const, pa.string()), self._count)
         found = pa.nulls(self._count, pa.string())
@@ -118,22 +126,26 @@ class _Reader:
             if candidate is None:
                 continue
             candidate = _without(candidate, text.none)
-            if take:
-                new = pc.and_(pc.is_null(found), pc.is_valid(candidate)).to_numpy(zero_copy_only=False)
-                for path in _paths(entry):
-                    if not pa.types.is_list(self._columns[path.name].type):
-                        self.taken[path.name] = self.taken.get(path.name, False) | new
+            new = pc.and_(pc.is_null(found), pc.is_valid(candidate)).to_numpy(zero_copy_only=False)
+            if kept is not None:
+                new = new & _names(pc.fill_null(candidate, "")).read(kept, np.bool_)
+            for path in _paths(entry):
+                if not _is_list(self._columns[path.name]):
+                    self._take(path.name, new)
             found = candidate if found.null_count == self._count else pc.coalesce(found, candidate)
             if not found.null_count:
                 break
         return pc.fill_null(found, "")
 
-    def names(self, text: Text, *, take: bool = True) -> Names:
+    def names(self, text: Text, kept: Callable[[str], bool] | None) -> Names:
         """``text`` as an index per row into its distinct values."""
         if not text.alternatives:
             return Names(np.zeros(self._count, np.int32), [text.const])
-        encoded = self.text(text, take=take).dictionary_encode()
-        return Names(encoded.indices.to_numpy(), encoded.dictionary.to_pylist())
+        return _names(self.text(text, kept))
+
+    def _take(self, name: str, rows: Mask) -> None:
+        before = self.taken.get(name)
+        self.taken[name] = rows if before is None else before | rows
 
     def times(self, mapping: Map, latest: int) -> tuple[Int64, Int8]:
         """Event times; an alternative in the wrong form for its unit counts only if no other is there."""
@@ -149,7 +161,7 @@ class _Reader:
                 fits = (verdict != MISSING) & ~chosen & _fits(column, iso=time.unit == "iso8601")
                 ts[fits], verdicts[fits] = read[fits], verdict[fits]
                 chosen |= fits
-                self.taken[path.name] = fits
+                self._take(path.name, fits)
                 unfit = (verdict != MISSING) & ~chosen
                 verdicts[unfit] = UNREADABLE
         return ts, verdicts
@@ -170,7 +182,7 @@ class _Reader:
                 numbers = np.array([number(x) for x in column.to_pylist()], np.float64)
             new = np.isnan(values) & ~np.isnan(numbers)
             values[new] = numbers[new]
-            self.taken[path.name] = self.taken.get(path.name, False) | new
+            self._take(path.name, new)
         return finite(values * mapping.value.factor)
 
     def attrs(self) -> pa.Array:
@@ -185,9 +197,9 @@ class _Reader:
             )
             pieces.append(_members(name, rest))
         if not pieces:
-            return pa.repeat(pa.scalar("{}", pa.string()), self._count)
+            return pa.nulls(self._count, pa.string())
         joined = pc.binary_join_element_wise(*pieces, ",", null_handling="skip")
-        return pc.binary_join_element_wise("{", joined, "}", "")
+        return pc.binary_join_element_wise("{", _without(joined, frozenset()), "}", "")
 
     def _candidate(self, entry: Alternative) -> pa.Array | None:
         paths = _paths(entry)
@@ -207,6 +219,15 @@ class _Reader:
         return self._as_text[name]
 
 
+def _names(texts: pa.Array) -> Names:
+    encoded = texts.dictionary_encode()
+    return Names(encoded.indices.to_numpy(), encoded.dictionary.to_pylist())
+
+
+def _is_list(column: pa.Array) -> bool:
+    return bool(pa.types.is_list(column.type) or pa.types.is_large_list(column.type))
+
+
 def _paths(entry: Alternative) -> tuple[Path, ...]:
     return entry.paths if isinstance(entry, Template) else (entry,)
 
@@ -219,12 +240,9 @@ def _without(texts: pa.Array, none: frozenset[str]) -> pa.Array:
 
 def _texts(column: pa.Array) -> pa.Array:
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
         return column.cast(pa.string())
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if _is_list(column):
         return pa.array([scalar_text(x[0]) if x else None for x in column.to_pylist()], pa.string())
     encoded = column.dictionary_encode()
     table = pa.array([_cell_text(x) for x in encoded.dictionary.to_pylist()], pa.string())
@@ -253,8 +271,6 @@ def _members(name: str, column: pa.Array) -> pa.Array:
     if pa.types.is_nested(column.type):
         cells = column.to_pylist()
         return pa.array([None if x is None else head + _json(x) for x in cells], pa.string())
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
     encoded = column.dictionary_encode()
     table = pa.array([head + _json(x) for x in encoded.dictionary.to_pylist()], pa.string())
     return table.take(encoded.indices)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from guardian.decode.columns import EARLIEST
 from guardian.decode.mapping import NANOSECONDS, Unit
 
 Int64 = np.ndarray[Any, np.dtype[np.int64]]
@@ -22,12 +22,6 @@ Int8 = np.ndarray[Any, np.dtype[np.int8]]
 
 GOOD, MISSING, UNREADABLE, OUT_OF_RANGE = range(4)
 REASONS: Final = {MISSING: "no_time", UNREADABLE: "time_unreadable", OUT_OF_RANGE: "time_out_of_range"}
-
-DAY_NS: Final = 86_400_000_000_000
-EARLIEST_NS: Final = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp()) * NANOSECONDS["s"]
-"""Before 1990 no system that reports here existed; a clock that was never set says 1970."""
-LATEST_NS: Final = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * NANOSECONDS["s"]
-"""The bound for files. For requests it is one day after their receipt. int64 nanoseconds end in 2262."""
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
 _DECIMAL: Final = re.compile(
@@ -47,7 +41,7 @@ def number_ns(value: object, unit: Unit, latest: int) -> tuple[int, int]:
 
     Fractions are rounded to whole microseconds: a float near today's seconds resolves no better.
 
-    >>> number_ns("1642204800.25", "s", LATEST_NS)
+    >>> number_ns("1642204800.25", "s", latest=2**63 - 1)
     (1642204800250000000, 0)
     """
     if type(value) is str:
@@ -67,7 +61,7 @@ def number_ns(value: object, unit: Unit, latest: int) -> tuple[int, int]:
         ns = _float_ns(value, NANOSECONDS[unit])
     else:
         return 0, MISSING if value is None else UNREADABLE
-    return (ns, GOOD) if EARLIEST_NS <= ns <= latest else (0, OUT_OF_RANGE)
+    return (ns, GOOD) if EARLIEST <= ns <= latest else (0, OUT_OF_RANGE)
 
 
 def _float_ns(value: float, factor: int) -> int:
@@ -110,13 +104,13 @@ def column_ns(column: pa.Array, unit: Unit, latest: int) -> tuple[Int64, Int8]:
     factor = NANOSECONDS[unit]
     if pa.types.is_integer(column.type):
         numbers = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
-        good = (numbers >= -(-EARLIEST_NS // factor)) & (numbers <= latest // factor) & ~missing
+        good = (numbers >= -(-EARLIEST // factor)) & (numbers <= latest // factor) & ~missing
         ns = np.where(good, numbers, 0).astype(np.int64) * factor
     else:
         floats = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False).astype(np.float64)
-        good = (floats >= EARLIEST_NS / factor - 1) & (floats <= latest / factor + 1) & ~missing
+        good = (floats >= EARLIEST / factor - 1) & (floats <= latest / factor + 1) & ~missing
         ns = _floats_ns(np.where(good, floats, 0.0), factor)
-        good &= (ns >= EARLIEST_NS) & (ns <= latest)
+        good &= (ns >= EARLIEST) & (ns <= latest)
         ns[~good] = 0
     verdicts = np.where(good, GOOD, OUT_OF_RANGE).astype(np.int8)
     verdicts[missing] = MISSING
@@ -188,7 +182,7 @@ def iso_ns(texts: pa.Array, latest: int) -> tuple[Int64, Int8]:
     seconds += np.where(timed, pair(11) * 3_600 + pair(14) * 60, 0) + np.where(seconded, pair(17), 0)
     offset = np.where(zoned, hours * 3_600 + minutes * 60, 0)
     seconds -= np.where(sign == ord("-"), -offset, offset)
-    in_range = (seconds >= EARLIEST_NS // 10**9) & (seconds <= latest // 10**9)
+    in_range = (seconds >= EARLIEST // 10**9) & (seconds <= latest // 10**9)
     ns = np.where(good & in_range, seconds, 0) * 10**9 + np.where(good & in_range, fraction, 0)
     in_range &= ns <= latest
     verdicts = np.select([missing, ~good, ~in_range], [MISSING, UNREADABLE, OUT_OF_RANGE], GOOD).astype(

@@ -1,0 +1,395 @@
+"""Metrics: one table of what exists, one place to count, one collector that looks when Prometheus asks.
+
+No label ever carries an actor, an address, another entity or free text: label values come from closed vocabularies,
+and whatever is outside of them becomes ``other``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.samples import Exemplar
+
+from guardian.events import LAYERS
+from guardian.levels import Level
+from guardian.view import View
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+PROTOCOLS: Final = (
+    "fenix",
+    "hoyo-negro",
+    "future",
+    "eoct",
+    "guardian",
+    "isabella",
+    "economy",
+    "xr",
+    "dreamspaces",
+)
+OTHER: Final = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One metric: its name as it is queried, its type, its labels with their vocabularies, and what it means."""
+
+    name: str
+    kind: Kind
+    labels: Mapping[str, tuple[str, ...]]
+    """Label → allowed values; an empty vocabulary = values that Guardian itself makes up (sinks, ids, reasons)."""
+    help: str
+    help_es: str
+
+
+_LEVELS: Final = tuple(level.word for level in Level)
+_RISING: Final = _LEVELS[1:]
+_OUTCOMES: Final = ("approved", "rejected")
+_STAGES: Final = ("decode", "score", "commit")
+
+METRICS: Final[tuple[MetricRow, ...]] = (
+    MetricRow(
+        "tamv_protocol_evaluations_total",
+        "counter",
+        {"protocol_id": PROTOCOLS, "outcome": _OUTCOMES, "severity": _RISING, "layer": LAYERS},
+        "Protocol evaluations, by whether they were allowed.",
+        "Evaluaciones de protocolos, según si se permitieron.",
+    ),
+    MetricRow(
+        "tamv_guardian_threat_level",
+        "gauge",
+        {"scope": ("global", "layer", "protocol"), "id": ()},
+        "Threat level: none 0, low 1, medium 2, high 3, critical 4.",
+        "Nivel de amenaza: ninguno 0, bajo 1, medio 2, alto 3, crítico 4.",
+    ),
+    MetricRow(
+        "tamv_xr_gateway_connections",
+        "gauge",
+        {},
+        "Open, authenticated XR WebSocket connections.",
+        "Conexiones WebSocket XR abiertas y autenticadas.",
+    ),
+    MetricRow(
+        "tamv_eoct_risk_score",
+        "gauge",
+        {"subject_type": ()},
+        "Highest combined EOCT risk of the last 5 minutes; higher is riskier.",
+        "Mayor riesgo EOCT combinado de los últimos 5 minutos; más alto es más riesgoso.",
+    ),
+    MetricRow(
+        "tamv_isabella_decisions_total",
+        "counter",
+        {"outcome": ("approved", "review", "rejected"), "protocol_id": PROTOCOLS},
+        "Decisions that Isabella recommended.",
+        "Decisiones que Isabella recomendó.",
+    ),
+    MetricRow(
+        "tamv_guardian_score",
+        "gauge",
+        {"scope": ("global", "layer", "protocol"), "id": ()},
+        "Guardian score, 0 to 100.",
+        "Puntuación Guardian, de 0 a 100.",
+    ),
+    MetricRow(
+        "tamv_eoct_evaluations_total",
+        "counter",
+        {"verdict": ("approved", "review", "rejected"), "risk_level": _RISING},
+        "EOCT evaluations.",
+        "Evaluaciones EOCT.",
+    ),
+    MetricRow(
+        "tamv_eoct_risk",
+        "histogram",
+        {},
+        "Combined EOCT risk of each evaluation.",
+        "Riesgo EOCT combinado de cada evaluación.",
+    ),
+    MetricRow("tamv_guardian_events_total", "counter", {}, "Events scored.", "Eventos puntuados."),
+    MetricRow(
+        "tamv_guardian_late_events_total",
+        "counter",
+        {},
+        "Events older than the newest by more than the allowed lateness.",
+        "Eventos más viejos que el más nuevo por más de lo permitido.",
+    ),
+    MetricRow(
+        "tamv_guardian_rejected_total",
+        "counter",
+        {"reason": ()},
+        "Records and bodies that were rejected.",
+        "Registros y cuerpos que se rechazaron.",
+    ),
+    MetricRow(
+        "tamv_guardian_evicted_total",
+        "counter",
+        {"table": ("actor", "address", "target", "session", "kinds", "pairs")},
+        "Entries forgotten because a table was full.",
+        "Entradas olvidadas porque una tabla estaba llena.",
+    ),
+    MetricRow(
+        "tamv_guardian_entities",
+        "gauge",
+        {"role": ("actor", "address", "target", "session")},
+        "Entities remembered.",
+        "Entidades recordadas.",
+    ),
+    MetricRow(
+        "tamv_guardian_alerts_total", "counter", {"level": _RISING}, "Alerts raised.", "Alertas levantadas."
+    ),
+    MetricRow(
+        "tamv_guardian_outbox_rows",
+        "gauge",
+        {"sink": (), "state": ("pending", "delivered", "parked", "dead", "suppressed")},
+        "Alerts owed to each sink, by state; the states of a sink sum to the alerts it accepted.",
+        "Alertas por destino y estado; los estados de un destino suman las alertas que aceptó.",
+    ),
+    MetricRow(
+        "tamv_guardian_journal_bytes", "gauge", {}, "Journal on disk, bytes.", "Diario en disco, bytes."
+    ),
+    MetricRow(
+        "tamv_guardian_journal_backlog_events",
+        "gauge",
+        {},
+        "Events accepted and not scored yet.",
+        "Eventos aceptados y aún no puntuados.",
+    ),
+    MetricRow(
+        "tamv_guardian_journal_damage_total",
+        "counter",
+        {},
+        "Damaged places found in the journal.",
+        "Lugares dañados hallados en el diario.",
+    ),
+    MetricRow(
+        "tamv_guardian_snapshot_age_seconds",
+        "gauge",
+        {},
+        "Seconds since the state was last saved.",
+        "Segundos desde que se guardó el estado.",
+    ),
+    MetricRow(
+        "tamv_guardian_batch_seconds",
+        "histogram",
+        {"stage": _STAGES},
+        "Seconds a batch took in each stage.",
+        "Segundos que tomó un lote en cada etapa.",
+    ),
+    MetricRow(
+        "tamv_guardian_msr_entries", "gauge", {}, "Entries of the MSR log.", "Entradas del registro MSR."
+    ),
+    MetricRow(
+        "tamv_guardian_xr_messages_total",
+        "counter",
+        {"result": ("accepted", "refused", "sent", "held_back")},
+        "XR messages by what became of them.",
+        "Mensajes XR según lo que fue de ellos.",
+    ),
+    MetricRow(
+        "tamv_guardian_unknown_verbs_total",
+        "counter",
+        {},
+        "Isabella decisions with a verb outside of the known ones; they count as review.",
+        "Decisiones de Isabella con un verbo desconocido; cuentan como revisión.",
+    ),
+)
+_BY_NAME: Final = {row.name: row for row in METRICS}
+_MOST_SERIES: Final = 200
+"""Series of one metric at most, where the vocabulary is open; more become ``other``."""
+
+BUCKETS: Final[dict[str, tuple[float, ...]]] = {
+    "tamv_eoct_risk": (0.2, 0.4, 0.6, 0.8, 1.0),
+    "tamv_guardian_batch_seconds": (
+        0.0005,
+        0.001,
+        0.0025,
+        0.005,
+        0.01,
+        0.025,
+        0.05,
+        0.1,
+        0.25,
+        0.5,
+        1.0,
+        2.5,
+    ),
+}
+_EOCT_WINDOW_S: Final = 300.0
+
+Labels = tuple[str, ...]
+
+
+@dataclass
+class _Buckets:
+    counts: list[int]
+    total: float = 0.0
+    exemplar: dict[int, Exemplar] = field(default_factory=dict)
+
+
+class Counters:
+    """What the parts of the service count, once a batch. Thread-safe; its size is bounded by vocabularies."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._lock = threading.Lock()
+        self._clock = clock
+        self._values: dict[str, dict[Labels, float]] = defaultdict(dict)
+        self._histograms: dict[str, dict[Labels, _Buckets]] = defaultdict(dict)
+        self._risks: deque[tuple[float, str, float]] = deque(maxlen=100_000)
+
+    def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
+        """Count something.
+
+        Raises:
+            KeyError: the metric is not in METRICS, or a label is not one of its labels.
+        """
+        with self._lock:
+            values = self._values[name]
+            key = _key(_BY_NAME[name], labels, values)
+            values[key] = values.get(key, 0.0) + amount
+
+    def observe(self, name: str, value: float, *, trace_id: str = "", **labels: str) -> None:
+        """Add a value to a histogram, with the trace it belongs to as its exemplar."""
+        edges = BUCKETS[name]
+        with self._lock:
+            histograms = self._histograms[name]
+            key = _key(_BY_NAME[name], labels, histograms)
+            buckets = histograms.setdefault(key, _Buckets([0] * (len(edges) + 1)))
+            place = sum(value > edge for edge in edges)
+            buckets.counts[place] += 1
+            buckets.total += value
+            if trace_id:
+                buckets.exemplar[place] = Exemplar({"trace_id": trace_id}, value, self._clock())
+
+    def risk(self, subject_type: str, risk: float) -> None:
+        """Remember an EOCT risk for ``tamv_eoct_risk_score``."""
+        with self._lock:
+            self._risks.append((self._clock(), subject_type, risk))
+
+    def snapshot(
+        self,
+    ) -> tuple[dict[str, dict[Labels, float]], dict[str, dict[Labels, _Buckets]], dict[str, float]]:
+        """Counts, histograms and the highest recent risks, as they are now."""
+        oldest = self._clock() - _EOCT_WINDOW_S
+        with self._lock:
+            while self._risks and self._risks[0][0] < oldest:
+                self._risks.popleft()
+            highest: dict[str, float] = {}
+            for _at, subject, risk in self._risks:
+                name = subject if subject in highest or len(highest) < _MOST_SERIES else OTHER
+                highest[name] = max(highest.get(name, 0.0), risk)
+            values = {name: dict(series) for name, series in self._values.items()}
+            histograms = {
+                name: {key: _Buckets(list(b.counts), b.total, dict(b.exemplar)) for key, b in series.items()}
+                for name, series in self._histograms.items()
+            }
+        return values, histograms, highest
+
+
+class Gauges(Protocol):
+    """What the service knows about itself at the moment of a scrape: metric name → label values → value."""
+
+    def __call__(self) -> Mapping[str, Mapping[Labels, float]]: ...  # noqa: D102
+
+
+class Collector:
+    """Everything for Prometheus, read when it asks."""
+
+    def __init__(self, view: Callable[[], View], counters: Counters, gauges: Gauges) -> None:
+        self._view = view
+        self._counters = counters
+        self._gauges = gauges
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The exposition in the format that the Accept header asks for, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def describe(self) -> list[Family]:
+        """Nothing: registering must not scrape."""
+        return []
+
+    def collect(self) -> Iterator[Family]:
+        """Every metric of the table, with the series it has now."""
+        values, histograms, risks = self._counters.snapshot()
+        current = {name: dict(series) for name, series in self._gauges().items()}
+        _standings(current, self._view())
+        current["tamv_eoct_risk_score"] = {(subject,): risk for subject, risk in risks.items()}
+        for row in METRICS:
+            names = list(row.labels)
+            if row.kind == "histogram":
+                yield _histogram(row, names, histograms.get(row.name, {}))
+            elif row.kind == "counter":
+                counter = CounterMetricFamily(row.name.removesuffix("_total"), row.help, labels=names)
+                series = {**_zeros(row), **current.get(row.name, {}), **values.get(row.name, {})}
+                for labels, value in sorted(series.items()):
+                    counter.add_metric(labels, value)
+                yield counter
+            else:
+                gauge = GaugeMetricFamily(row.name, row.help, labels=names)
+                for labels, value in sorted({**_zeros(row), **current.get(row.name, {})}.items()):
+                    gauge.add_metric(labels, value)
+                yield gauge
+
+
+def _standings(current: dict[str, dict[Labels, float]], view: View) -> None:
+    levels: dict[Labels, float] = {("global", ""): float(view.level)}
+    scores: dict[Labels, float] = {("global", ""): view.score}
+    for scope, standings in (("layer", view.layers), ("protocol", view.protocols)):
+        for name, standing in standings.items():
+            if scope == "protocol" and name not in PROTOCOLS:
+                continue
+            levels[scope, name] = float(standing.level)
+            scores[scope, name] = standing.score
+    current["tamv_guardian_threat_level"] = levels
+    current["tamv_guardian_score"] = scores
+    current["tamv_guardian_events_total"] = {(): float(view.events)}
+    current["tamv_guardian_late_events_total"] = {(): float(view.late)}
+    current["tamv_guardian_entities"] = {(role,): float(count) for role, count in view.entities.items()}
+    current["tamv_guardian_evicted_total"] = {(table,): float(count) for table, count in view.evicted.items()}
+
+
+def _histogram(row: MetricRow, names: list[str], series: Mapping[Labels, _Buckets]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(row.name, row.help, labels=names)
+    edges = [*(str(float(edge)) for edge in BUCKETS[row.name]), "+Inf"]
+    none: Mapping[Labels, _Buckets] = {} if names else {(): _Buckets([0] * len(edges))}
+    for labels, buckets in sorted({**none, **series}.items()):
+        running = 0
+        rows: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+        for place, edge in enumerate(edges):
+            running += buckets.counts[place]
+            exemplar = buckets.exemplar.get(place)
+            rows.append((edge, float(running)) if exemplar is None else (edge, float(running), exemplar))
+        family.add_metric(labels, rows, buckets.total)
+    return family
+
+
+def _zeros(row: MetricRow) -> dict[Labels, float]:
+    """Series that exist from the first scrape on: those without labels, and those of one short vocabulary."""
+    if not row.labels:
+        return {(): 0.0}
+    vocabularies = list(row.labels.values())
+    if len(vocabularies) == 1 and vocabularies[0]:
+        return {(value,): 0.0 for value in vocabularies[0]}
+    return {}
+
+
+def _key(row: MetricRow, labels: Mapping[str, str], series: Mapping[Labels, object]) -> Labels:
+    if set(labels) != set(row.labels):
+        raise KeyError(f"{row.name} has the labels {sorted(row.labels)}, got {sorted(labels)}")
+    key = tuple(
+        labels[name] if not vocabulary or labels[name] in vocabulary else OTHER
+        for name, vocabulary in row.labels.items()
+    )
+    if key not in series and len(series) >= _MOST_SERIES and not all(row.labels.values()):
+        return tuple(OTHER for _ in key)
+    return key

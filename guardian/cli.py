@@ -1,0 +1,219 @@
+"""The ``guardian`` command. Wiring only: it reads arguments, calls, and prints what comes back.
+
+Results go to stdout, progress and messages to stderr; ``--json`` prints one object on stdout and nothing else there.
+Exit codes: 0 ok, 1 found wrong, 2 bad usage or bad input. A mistake of the user never shows a traceback.
+"""
+
+import json as jsonlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from guardian import texts
+from guardian.errors import GuardianError
+
+FOUND_WRONG, BAD_INPUT = 1, 2
+
+
+def language_of(environment: Mapping[str, str]) -> texts.Language:
+    """The language that a person's environment asks for; Spanish unless it says English.
+
+    >>> language_of({"LANG": "en_US.UTF-8"}), language_of({"LANG": "C.UTF-8"}), language_of({})
+    ('en', 'es-MX', 'es-MX')
+    """
+    for name in ("GUARDIAN_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        value = environment.get(name, "")
+        if value:
+            return "en" if value.lower().startswith("en") else "es-MX"
+    return "es-MX"
+
+
+def main() -> None:
+    """Run the command and leave with its exit code."""
+    language = language_of(os.environ)
+    try:
+        build(language)()
+    except GuardianError as error:
+        print(f"{texts.text('cli.error', language)}: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except BrokenPipeError:
+        # Whoever read our output has read enough (guardian … | head); Python must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def build(language: texts.Language) -> typer.Typer:
+    """The command in one language."""
+
+    def say(key: str, **values: Any) -> str:
+        return texts.text(f"cli.{key}", language, **values)
+
+    app = typer.Typer(
+        name="guardian",
+        help=say("about"),
+        epilog=say("more"),
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    json_option = typer.Option("--json", help=say("json"))
+    config_option = typer.Option("--config", help=say("run_config"), metavar="FILE")
+    errors = Console(stderr=True)
+
+    @app.command("run", help=say("run"))
+    def run_command(
+        config: Annotated[Path | None, config_option] = None,
+        data_dir: Annotated[Path, typer.Option(help=say("run_data"), metavar="DIR")] = Path("guardian-data"),
+        host: Annotated[str | None, typer.Option(help=say("run_host"))] = None,
+        port: Annotated[int | None, typer.Option(help=say("run_port"), min=0, max=65535)] = None,
+        xr_port: Annotated[int | None, typer.Option(help=say("run_xr_port"), min=0, max=65535)] = None,
+        demo: Annotated[bool, typer.Option("--demo", help=say("run_demo"))] = False,  # noqa: FBT002  (a flag)
+    ) -> None:
+        settings = _settings(config, host=host, port=port, xr_port=xr_port)
+        _warm_up(errors, say)
+        if demo:
+            errors.print(say("synthetic"), style="bold yellow")
+        from guardian.run import serve
+
+        serve(settings, data_dir, demo=demo)
+
+    @app.command("replay", help=say("replay"))
+    def replay_command(
+        files: Annotated[list[Path], typer.Argument(help=say("replay_files"), metavar="FILE…")],
+        map_name: Annotated[str | None, typer.Option("--map", help=say("replay_map"), metavar="MAP")] = None,
+        form: Annotated[str | None, typer.Option("--format", help=say("replay_format"))] = None,
+        out: Annotated[Path | None, typer.Option(help=say("replay_out"), metavar="DIR")] = None,
+        config: Annotated[Path | None, config_option] = None,
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        settings = _settings(config)
+        _warm_up(errors, say)
+        from guardian.replay import replay, tables
+
+        summary = replay(
+            files,
+            map_name=map_name,
+            form=form,
+            out=out,
+            config=settings,
+            progress=not json,
+            language=language,
+        )
+        if json:
+            print(jsonlib.dumps(summary, ensure_ascii=False))
+            return
+        for table in tables(summary, language):
+            Console().print(table)
+
+    @app.command("backtest", help=say("backtest"))
+    def backtest_command(
+        files: Annotated[list[Path], typer.Argument(help=say("replay_files"), metavar="FILE…")],
+        map_name: Annotated[str, typer.Option("--map", help=say("replay_map"), metavar="MAP")],
+        by: Annotated[str, typer.Option(help=say("backtest_by"))] = "target",
+        window: Annotated[str, typer.Option(help=say("backtest_window"))] = "5m",
+        warmup: Annotated[str, typer.Option(help=say("backtest_warmup"))] = "24h",
+        plot: Annotated[Path | None, typer.Option(help=say("backtest_plot"), metavar="FILE")] = None,
+        config: Annotated[Path | None, config_option] = None,
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        settings = _settings(config)
+        _warm_up(errors, say)
+        from guardian.backtest import backtest_files
+
+        result = backtest_files(files, map=map_name, by=by, window=window, warmup=warmup, config=settings)
+        if plot is not None:
+            result.plot.timeline(language=language).save(str(plot))
+            errors.print(say("written", path=plot))
+        if json:
+            print(jsonlib.dumps(result.to_json(), ensure_ascii=False))
+        else:
+            result.print(Console(), language)
+
+    @app.command("verify", help=say("verify"))
+    def verify_command(
+        path: Annotated[Path, typer.Argument(help=say("verify_path"), metavar="PATH")],
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        from exporters.msr.fsck import verify
+
+        found = verify(path)
+        if json:
+            print(
+                jsonlib.dumps(
+                    {"ok": found.ok, "size": found.size, "root": found.root, "damage": found.damage}
+                )
+            )
+        elif found.ok:
+            print(say("verified", size=found.size, root=found.root))
+        else:
+            for place in found.damage:
+                print(say("damaged", place=place))
+        if not found.ok:
+            raise typer.Exit(FOUND_WRONG)
+
+    @app.command("check", help=say("check"))
+    def check_command(
+        config: Annotated[Path | None, config_option] = None,
+        data_dir: Annotated[Path, typer.Option(help=say("run_data"), metavar="DIR")] = Path("guardian-data"),
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        from guardian.operations.checks import checklist, print_checklist
+
+        found = checklist(config, data_dir, language=language)
+        if json:
+            print(
+                jsonlib.dumps(
+                    {"ok": all(each.ok for each in found), "checks": [each.to_json() for each in found]}
+                )
+            )
+        else:
+            print_checklist(found, Console(), language)
+        if not all(each.ok for each in found):
+            raise typer.Exit(FOUND_WRONG)
+
+    @app.command("bench", help=say("bench"))
+    def bench_command(
+        data: Annotated[Path | None, typer.Option(help=say("bench_data"), metavar="DIR")] = None,
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        _warm_up(errors, say)
+        from guardian.bench import bench, table
+
+        figures = bench(data)
+        if json:
+            print(jsonlib.dumps(figures))
+        else:
+            Console().print(table(figures, language))
+
+    return app
+
+
+def _settings(config: Path | None, **server: Any) -> Any:
+    """The configuration of a file, or the embedded default, with what the command line says about the server."""
+    from msgspec.structs import replace
+
+    from guardian.config import Config, load
+
+    settings = load(config) if config is not None else Config()
+    given = {key: value for key, value in server.items() if value is not None}
+    return replace(settings, server=replace(settings.server, **given)) if given else settings
+
+
+def _warm_up(errors: Console, say: Any) -> None:
+    """Load the kernels; say what is being waited for when they must be compiled first."""
+    from scoring import kernels
+
+    if kernels.is_cached():
+        kernels.compile_all()
+        return
+    errors.print(say("compiling"))
+    with errors.status("") as status:
+        kernels.compile_all(
+            lambda name, done, total: status.update(say("kernel", name=name, done=done + 1, total=total))
+        )

@@ -1,0 +1,384 @@
+"""Records with loosely typed fields to drafted columns: applies a map to the objects of NDJSON lines.
+
+Owns how a field is found in a record, and what of the record is left for ``attrs``. Records with the same keys are
+read together, one field at a time, because a log has few shapes: measured on Windows events, 5 us a record instead of
+9 us record by record. Wherever a group is not plain (a field in another type, empty, or nested), its rows are read one
+by one; ``tests/guardian/decode/test_records.py`` holds both to the same result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from guardian.decode.draft import Draft, Floats, Names, id_bytes, layer_of, names_ids, objects, stripped
+from guardian.decode.mapping import TEXT_COLUMNS, Alternative, Map, Path, Template, Text
+from guardian.decode.times import MISSING, Int8, Int64, looks_iso, objects_ns
+
+_encode_into: Final = msgspec.json.Encoder().encode_into
+
+_CACHED_KEYS: Final = 128
+"""Records with more keys than this are not remembered as a shape, nor those with more text in their keys than …"""
+_CACHED_TEXT: Final = 4096
+
+Record = dict[Any, Any]
+
+
+class Step(NamedTuple):
+    """One alternative, made ready to be looked up."""
+
+    names: tuple[str, ...]
+    """The fields that it uses up."""
+    plain: bool
+    """All of ``names`` are keys of the record itself."""
+    join: Callable[..., str] | None
+    """For a template: puts the texts of its fields together."""
+    paths: tuple[Path, ...]
+
+
+class _Shape(NamedTuple):
+    """The parts of a map that can apply to records with one set of keys."""
+
+    texts: dict[str, tuple[Step, ...]]
+    times: tuple[tuple[int, bool, Step], ...]
+    body: tuple[Step, ...]
+    value: tuple[Step, ...]
+
+
+def draft_records(records: list[Record], lines: list[int], mapping: Map, latest: int) -> Draft:
+    """The drafted columns of some records; the records are used up.
+
+    Args:
+        records: JSON objects as msgspec decodes them.
+        lines: the line of each.
+        mapping: what their fields mean.
+        latest: newest usable time, nanoseconds since 1970.
+    """
+    columns = _Columns(records, mapping)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for row, record in enumerate(records):
+        keys = tuple(record)
+        group = groups.get(keys)
+        if group is None:
+            groups[keys] = [row]
+        else:
+            group.append(row)
+    for keys, rows in groups.items():
+        small = len(keys) <= _CACHED_KEYS and sum(map(len, keys)) <= _CACHED_TEXT
+        columns.take(rows, (_shape if small else _shape.__wrapped__)(mapping, keys))
+    return columns.draft(lines, latest)
+
+
+def readers(mapping: Map) -> dict[str, Text]:
+    """Every column of text that a map may fill, by name."""
+    texts = mapping.texts | {
+        "outcome": mapping.outcome.text,
+        "severity": mapping.severity.text,
+        "layer": mapping.layer,
+        "trace_id": mapping.trace_id,
+        "span_id": mapping.span_id,
+    }
+    if mapping.label is not None:
+        texts["label"] = Text(alternatives=mapping.label.alternatives)
+    return texts
+
+
+def understood(mapping: Map, name: str) -> Callable[[str], bool] | None:
+    """Whether a column says all that its field says, so that the field need not stay in ``attrs``; None = always."""
+    tests: dict[str, Callable[[str], bool]] = {
+        "outcome": lambda text: mapping.outcome.read(text) != 0,
+        "severity": lambda text: not math.isnan(mapping.severity.read(text)),
+        "layer": lambda text: layer_of(text, -1) >= 0,
+        "trace_id": lambda text: any(id_bytes(text, 16)),
+        "span_id": lambda text: any(id_bytes(text, 8)),
+    }
+    return tests.get(name)
+
+
+def scalar_text(value: Any) -> str:
+    """The text of a JSON scalar, as JSON writes it; empty for null, objects and lists."""
+    if type(value) is str:
+        return value
+    if value is None or isinstance(value, dict | list):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value)
+
+
+def number(value: Any) -> float:
+    """A finite number, or a text that is one; NaN for anything else."""
+    if type(value) not in {float, int, str}:
+        return math.nan
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return math.nan
+    return found if math.isfinite(found) else math.nan
+
+
+def finite(values: Floats) -> Floats:
+    """The values with NaN for infinities."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+class _Columns:
+    """One list a column, filled group by group."""
+
+    def __init__(self, records: list[Record], mapping: Map) -> None:
+        count = len(records)
+        self._records = records
+        self._map = mapping
+        self._texts = readers(mapping)
+        self._names = {name: [""] * count for name, text in self._texts.items() if text.alternatives}
+        self._times: list[Any] = [None] * count
+        self._choice = [0] * count
+        self._body: list[str | None] = [None] * count
+        self._value = [math.nan] * count
+
+    def take(self, rows: list[int], shape: _Shape) -> None:
+        """Read the records of one shape and take out of them what was used up."""
+        group = [self._records[row] for row in rows]
+        whole: list[str] = []  # fields that every record of the group has used up
+        single: list[list[str]] = [[] for _ in rows]
+        for name, steps in shape.texts.items():
+            texts = self._read(
+                group, steps, self._texts[name].none, whole, single, understood(self._map, name)
+            )
+            _scatter(self._names[name], rows, texts)
+        if shape.body:
+            texts = self._read(group, shape.body, self._map.body.none, whole, single, None)
+            _scatter(self._body, rows, [text or None for text in texts])
+        self._read_times(group, rows, shape.times, whole, single)
+        for row, record, used in zip(rows, group, single, strict=True) if shape.value else ():
+            self._value[row] = _magnitude(record, shape.value, used)
+        if self._map.label is not None:
+            whole += [path.name for path in self._map.label.alternatives]
+        for field in set(whole):
+            for record in group:
+                _remove(record, field)
+        for record, used in zip(group, single, strict=True):
+            for field in used:
+                _remove(record, field)
+
+    def _read(
+        self,
+        group: list[Record],
+        steps: tuple[Step, ...],
+        none: frozenset[str],
+        whole: list[str],
+        single: list[list[str]],
+        kept: Callable[[str], bool] | None,
+    ) -> list[str]:
+        """One text a record; notes the fields that are used up."""
+        texts = _together(group, steps[0], none)
+        if texts is not None and kept is None:
+            whole += steps[0].names
+            return texts
+        if texts is not None:
+            found = [(text, steps[0].names) for text in texts]
+        else:
+            found = [_first(record, steps, none) for record in group]
+        verdicts: dict[str, bool] = {}
+        for (text, names), used in zip(found, single, strict=True):
+            if names and kept is not None:
+                verdict = verdicts.get(text)
+                if verdict is None:
+                    verdict = verdicts[text] = kept(text)
+                if not verdict:
+                    continue
+            used.extend(names)
+        return [text for text, _ in found]
+
+    def _read_times(
+        self,
+        group: list[Record],
+        rows: list[int],
+        times: tuple[tuple[int, bool, Step], ...],
+        whole: list[str],
+        single: list[list[str]],
+    ) -> None:
+        if not times:
+            return
+        choice, iso, step = times[0]
+        if iso and (texts := _together(group, step, frozenset())) and {text[4:5] for text in texts} == {"-"}:
+            whole += step.names
+            _scatter(self._times, rows, texts)
+            _scatter(self._choice, rows, [choice] * len(rows))
+            return
+        for row, record, used in zip(rows, group, single, strict=True):
+            for choice, iso, step in times:
+                found = _walk(record, step.paths[0])
+                if found is None or found == "":
+                    continue
+                fits = (type(found) is str and looks_iso(found)) == iso
+                if fits or self._times[row] is None:  # in the wrong form it counts if nothing better follows
+                    self._times[row], self._choice[row] = found, choice
+                if fits:
+                    used.extend(step.names)
+                    break
+
+    def draft(self, lines: list[int], latest: int) -> Draft:
+        """All that was read, as columns; what is left of the records becomes ``attrs``."""
+        mapping, count = self._map, len(lines)
+        attrs = bytearray()
+        ends = []
+        for record in self._records:
+            _encode_into(record, attrs, -1)
+            ends.append(len(attrs))
+        ts, verdicts = self._read_ts(latest)
+        names = {name: self._interned(name) for name in self._texts}
+        value = mapping.value
+        values = np.array(self._value) * value.factor if value.alternatives else np.full(count, value.const)
+        labels = None
+        if mapping.label is not None:
+            benign, label = mapping.label.benign, names["label"]
+            texts = pa.array(["" if text in benign else text for text in label.values], pa.string())
+            labels = texts.take(pa.array(label.array()))
+        default = mapping.default_layer
+        return Draft(
+            lines=np.array(lines, np.int64),
+            ts=ts,
+            verdicts=verdicts,
+            names={name: stripped(names[name], mapping.texts[name]) for name in TEXT_COLUMNS},
+            outcome=names["outcome"].read(mapping.outcome.read, np.int8),
+            layer=names["layer"].read(lambda text: layer_of(text, default), np.int8),
+            severity=names["severity"].read(mapping.severity.read, np.float64),
+            value=finite(values),
+            trace_id=names_ids(names["trace_id"], 16),
+            span_id=names_ids(names["span_id"], 8),
+            body=pa.array(self._body, pa.string()),
+            attrs=objects(attrs, ends),
+            signal=mapping.signal,
+            labels=labels,
+        )
+
+    def _interned(self, name: str) -> Names:
+        texts = self._names.get(name)
+        if texts is None:
+            return Names(np.zeros(len(self._records), np.int32), [self._texts[name].const])
+        table: dict[str, int] = {}
+        codes = [table.setdefault(text, len(table)) for text in texts]
+        return Names(codes, list(table))
+
+    def _read_ts(self, latest: int) -> tuple[Int64, Int8]:
+        units = [time.unit for time in self._map.ts]
+        if len(units) == 1:
+            return objects_ns(self._times, units[0], latest)
+        choice = np.array(self._choice, np.int8)
+        ts = np.zeros(len(choice), np.int64)
+        verdicts = np.full(len(choice), MISSING, np.int8)
+        for index, unit in enumerate(units):
+            rows = np.flatnonzero(choice == index)
+            ts[rows], verdicts[rows] = objects_ns([self._times[row] for row in rows], unit, latest)
+        return ts, verdicts
+
+
+def _scatter(column: list[Any], rows: list[int], values: Sequence[Any]) -> None:
+    for row, value in zip(rows, values, strict=True):
+        column[row] = value
+
+
+def _together(group: list[Record], step: Step, none: frozenset[str]) -> list[str] | None:
+    """The texts of one alternative in all records; None unless it is plainly present in each of them."""
+    if not step.plain:
+        return None
+    parts: list[list[Any]] = []
+    for name in step.names:
+        found = [record[name] for record in group]
+        kinds = set(map(type, found))
+        if kinds == {int}:
+            found = list(map(str, found))
+        elif kinds != {str} or "" in found:
+            return None
+        parts.append(found)
+    texts = parts[0] if step.join is None else list(map(step.join, *parts))
+    return texts if none.isdisjoint(texts) else None
+
+
+def _first(record: Record, steps: tuple[Step, ...], none: frozenset[str]) -> tuple[str, tuple[str, ...]]:
+    """The text of the first alternative that is present, and the fields that it uses up."""
+    for step in steps:
+        found = [_walk(record, path) for path in step.paths]
+        if step.join is None and type(found[0]) is list:
+            text = scalar_text(found[0][0]) if found[0] else ""
+            names: tuple[str, ...] = ()  # only the first item is read, so the list stays
+        else:
+            pieces = [scalar_text(piece) for piece in found]
+            text = "" if not all(pieces) else pieces[0] if step.join is None else step.join(*pieces)
+            names = step.names
+        if text and text not in none:
+            return text, names
+    return "", ()
+
+
+def _magnitude(record: Record, steps: tuple[Step, ...], used: list[str]) -> float:
+    for step in steps:
+        found = number(_walk(record, step.paths[0]))
+        if not math.isnan(found):
+            used.extend(step.names)
+            return found
+    return math.nan
+
+
+def _walk(record: Record, path: Path) -> Any:
+    found = record.get(path.name)
+    if found is None and path.parts:
+        found = record
+        for part in path.parts:
+            found = found.get(part) if type(found) is dict else None
+    return found
+
+
+def _remove(record: Record, name: str) -> None:
+    """Take a field out; of a nested one also the objects that are empty without it."""
+    if name in record:
+        del record[name]
+        return
+    head, _, tail = name.partition(".")
+    inner = record.get(head)
+    if tail and type(inner) is dict:
+        _remove(inner, tail)
+        if not inner:
+            del record[head]
+
+
+@lru_cache(maxsize=1024)
+def _shape(mapping: Map, keys: tuple[str, ...]) -> _Shape:
+    there = set(keys)
+    texts = {name: _steps(text.alternatives, there) for name, text in readers(mapping).items()}
+    return _Shape(
+        texts={name: steps for name, steps in texts.items() if steps},
+        times=tuple(
+            (index, time.unit == "iso8601", step)
+            for index, time in enumerate(mapping.ts)
+            for step in _steps(time.alternatives, there)
+        ),
+        body=_steps(mapping.body.alternatives, there),
+        value=_steps(mapping.value.alternatives, there),
+    )
+
+
+def _steps(alternatives: Sequence[Alternative], there: set[str]) -> tuple[Step, ...]:
+    """The alternatives that records with the keys ``there`` may hold."""
+    steps = []
+    for entry in alternatives:
+        paths, join = _parts(entry)
+        names = tuple(path.name for path in paths)
+        if all(path.name in there or (path.parts and path.parts[0] in there) for path in paths):
+            steps.append(Step(names, there.issuperset(names), join, paths))
+    return tuple(steps)
+
+
+@cache
+def _parts(entry: Alternative) -> tuple[tuple[Path, ...], Callable[..., str] | None]:
+    if not isinstance(entry, Template):
+        return (entry,), None
+    form = "{}".join(literal.replace("{", "{{").replace("}", "}}") for literal in entry.literals)
+    return entry.paths, form.format

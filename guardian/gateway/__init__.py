@@ -1,0 +1,20 @@
+"""The HTTP face: ingest, the API, metrics, health and the page.
+
+    service   what the face needs from whoever owns the engine
+    serving   the application and its server, with their limits
+    ingest    bodies of events, OTLP and JSON lines
+    reading   what the API shows
+    deciding  requests for a decision
+    console   the page and its texts
+    bodies    reading a body without ever holding more than is allowed
+    problems  every refusal, in the form its sender understands
+    boundary  who may talk to it: binding, host names, headers
+
+It decides nothing and stores nothing.
+"""
+
+from guardian.gateway.boundary import check_binding
+from guardian.gateway.service import Receipt, Service
+from guardian.gateway.serving import application, runner
+
+__all__ = ["Receipt", "Service", "application", "check_binding", "runner"]

@@ -1,0 +1,1 @@
+"""Operating an instance: the checklist that ``guardian check`` proves line by line."""

@@ -1,0 +1,301 @@
+"""From the journal through the engine into the database: one thread, in the order of the journal.
+
+Owns the durability story of the state: alerts and cursor in one transaction, snapshots behind it, the journal trimmed
+behind those; and recovery, which is the same work over again. Does not own decoding (it is handed a function) nor what
+happens to alerts afterwards (``on_alerts``).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import structlog
+
+from exporters import outbox as boxes
+from exporters.metrics import Counters
+from exporters.msr.log import Entry
+from exporters.outbox import Alert, Outbox
+from exporters.pseudonyms import Pseudonyms
+from exporters.register import Register
+from exporters.seal import replace_durably
+from exporters.store import SETTLE_BYTES, Store
+from guardian.config import Config
+from guardian.decode import Decoded
+from guardian.engine import Engine
+from guardian.errors import BodyError, MachineError, StateError
+from guardian.journal import Journal, Record
+from guardian.levels import Level
+from guardian.view import EntityView, View
+
+CURSOR: Final = "engine"
+"""Sequence number of the journal up to which alerts are in the database."""
+
+_SNAPSHOTS_KEPT: Final = 2
+_IDLE_S: Final = 0.25
+_GROUP: Final = 64
+"""Records that may share one transaction."""
+
+Span = Callable[..., AbstractContextManager[None]]
+
+
+class Pipeline:
+    """The engine of a running instance, its thread and its state on disk."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        *,
+        store: Store,
+        outbox: Outbox,
+        register: Register,
+        pseudonyms: Pseudonyms,
+        counters: Counters,
+        decode: Callable[[Record], Decoded],
+        on_alerts: Callable[[], None],
+        span: Span,
+        synthetic: bool,
+    ) -> None:
+        self._config = config
+        self._folder = folder / "snapshots"
+        self._store = store
+        self._outbox = outbox
+        self._register = register
+        self._pseudonyms = pseudonyms
+        self._counters = counters
+        self._decode = decode
+        self._on_alerts = on_alerts
+        self._span = span
+        self._synthetic = synthetic
+        self._log = structlog.get_logger("guardian.pipeline")
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[tuple[int, pa.RecordBatch] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.failure: str = ""
+        """Why nothing is scored any more; empty while all is well."""
+        self.backlog = 0
+        """Events that are durable and not scored yet."""
+        self._fed_at = time.monotonic()
+        self._saved_at = time.monotonic()
+        self._engine, self._seq = self._newest_snapshot()
+        self._saved_seq = self._seq
+        self.recovered = 0
+        with store.reading() as connection:
+            cursor = boxes.get_cursor(connection, CURSOR)
+        try:
+            self.journal = Journal.open(folder / "journal", config.journal, after=max(self._seq, cursor))
+        except OSError as error:
+            raise MachineError(f"{folder}: cannot be written ({error.strerror})") from None
+        self._recover(cursor)
+
+    def start(self) -> None:
+        """Begin to score what is offered."""
+        self._thread.start()
+
+    def submit(self, record: Record, decoded: Decoded) -> Future[int]:
+        """Make a body durable and have its events scored; the future is done once it survives a power cut.
+
+        Raises:
+            JournalFullError: there is no room, or the engine is too far behind.
+            JournalError: nothing can be made durable.
+        """
+        future = self.journal.submit(record)
+        future.add_done_callback(lambda done: self._offer(done, decoded.batch))
+        return future
+
+    def _offer(self, done: Future[int], batch: pa.RecordBatch) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        with self._lock:
+            self.backlog += len(batch)
+        self._queue.put((done.result(), batch))
+
+    def stop(self) -> None:
+        """Score what is queued, save the state, and let go of the journal."""
+        self._queue.put(None)
+        self._thread.join()
+        self.journal.close()
+
+    def snapshot_age(self) -> float:
+        """Seconds since the state was saved."""
+        return time.monotonic() - self._saved_at
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def view(self, *, top: int = 10) -> View:
+        """How everything stands now."""
+        with self._lock:
+            return self._engine.view(self._now(), top=top)
+
+    def entities(self, *, limit: int, offset: int) -> tuple[list[EntityView], int]:
+        """A page of entities, highest score first."""
+        with self._lock:
+            return self._engine.entities(self._now(), limit=limit, offset=offset)
+
+    def entity(self, role: str, name: str) -> EntityView | None:
+        """One entity as it stands now."""
+        with self._lock:
+            return self._engine.entity(role, name, self._now())
+
+    @property
+    def watermark(self) -> int:
+        """The newest event time, nanoseconds since 1970; 0 before the first event."""
+        return self._engine.watermark if self._engine.events else 0
+
+    def _now(self) -> int | None:
+        """The newest event time, and what has passed since it came: levels fall though nothing comes any more."""
+        if not self._engine.events:
+            return None
+        return self._engine.watermark + int((time.monotonic() - self._fed_at) * 1e9)
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            for group in self._groups():
+                if group:
+                    self._score(group)
+                if (
+                    self._seq != self._saved_seq
+                    and self.snapshot_age() >= self._config.journal.snapshot_interval_s
+                ):
+                    self._save()
+                self._store.settle(at_bytes=SETTLE_BYTES)
+            if self._seq != self._saved_seq:
+                self._save()
+        except Exception as error:  # noqa: BLE001  (whatever it is, readiness must say so)
+            # Nothing more is scored; readiness says so, and what is in the journal is scored after a restart.
+            self.failure = f"the engine stopped: {error}"
+            self._log.exception("engine stopped")
+
+    def _groups(self) -> Iterator[list[tuple[int, pa.RecordBatch]]]:
+        """What is queued, up to _GROUP records at a time; an empty group when nothing came for a while."""
+        ending = False
+        while not ending:
+            group: list[tuple[int, pa.RecordBatch]] = []
+            try:
+                item = self._queue.get(timeout=_IDLE_S)
+                while item is not None:
+                    group.append(item)
+                    if len(group) == _GROUP:
+                        break
+                    item = self._queue.get_nowait()
+                ending = item is None
+            except queue.Empty:
+                pass
+            yield group
+
+    def _score(self, group: list[tuple[int, pa.RecordBatch]]) -> None:
+        raised: list[Alert] = []
+        count = sum(len(batch) for _, batch in group)
+        started = time.perf_counter()
+        with self._span("guardian.batch", records=len(group), events=count):
+            for seq, batch in group:
+                with self._lock:
+                    verdict = self._engine.feed(batch)
+                    self._seq = seq
+                    self.backlog -= len(batch)
+                    self._fed_at = time.monotonic()
+                raised += boxes.alerts_from(verdict.alerts, synthetic=self._synthetic)
+            self._counters.observe(
+                "tamv_guardian_batch_seconds", time.perf_counter() - started, stage="score"
+            )
+            if raised:
+                started = time.perf_counter()
+                self._commit(raised)
+                self._counters.observe(
+                    "tamv_guardian_batch_seconds", time.perf_counter() - started, stage="commit"
+                )
+
+    def _commit(self, raised: list[Alert]) -> None:
+        """Alerts, what is owed to sinks, the register and the cursor: together or not at all."""
+        with self._store.transaction() as connection:
+            fresh = self._outbox.add(connection, raised)
+            self._register.write(
+                connection, [self._entry(alert) for alert in fresh if alert.level_to >= Level.HIGH]
+            )
+            boxes.set_cursor(connection, CURSOR, self._seq)
+        for alert in fresh:
+            self._counters.add("tamv_guardian_alerts_total", level=alert.level_to.word)
+        if fresh:
+            self._on_alerts()
+
+    def _entry(self, alert: Alert) -> Entry:
+        """A rise to high or critical for the register. Kinds are left out: a badly mapped one may hold a name."""
+        return Entry(
+            actor_id="",
+            action="guardian.level_changed",
+            payload={
+                "alertId": alert.id,
+                "scope": "entity",
+                "role": alert.role,
+                "entity": self._pseudonyms.of(alert.entity),
+                "layer": f"L{alert.layer}" if alert.layer >= 0 else None,
+                "levelFrom": alert.level_from.word,
+                "levelTo": alert.level_to.word,
+                "score": alert.score,
+                "reasons": [
+                    {"channel": reason["channel"], "contribution": reason["contribution"]}
+                    for reason in alert.reasons
+                ],
+                "config": alert.config,
+                "synthetic": alert.synthetic,
+            },
+            created_at=alert.created_at,
+        )
+
+    # -- state on disk -----------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Snapshot, cursor, trim: in this order, so that a crash between two of them only repeats work."""
+        with self._lock:
+            blob, seq = self._engine.snapshot(), self._seq
+        replace_durably(self._folder / f"{seq:020d}.arrow", blob)
+        with self._store.transaction() as connection:
+            boxes.set_cursor(connection, CURSOR, seq)
+        self.journal.trim(seq)
+        for old in sorted(self._folder.glob("*.arrow"))[:-_SNAPSHOTS_KEPT]:
+            old.unlink()
+        self._saved_seq, self._saved_at = seq, time.monotonic()
+
+    def _newest_snapshot(self) -> tuple[Engine, int]:
+        """The newest good snapshot; a damaged one is put aside and said, and the one before it is taken."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(self._folder.glob("*.arrow"), reverse=True):
+            try:
+                return Engine.restore(path.read_bytes(), self._config), int(path.stem)
+            except (StateError, OSError) as error:
+                self._log.error("snapshot put aside", file=path.name, reason=str(error))
+                path.replace(path.with_suffix(".damaged"))
+        return Engine(self._config), 0
+
+    def _recover(self, cursor: int) -> None:
+        """Feed what the journal holds behind the snapshot: the same alerts with the same ids, inserted once.
+
+        Alerts of records up to the cursor are in the database already, whatever configuration raised them.
+        """
+        for line in self.journal.damage:
+            self._log.error("journal damage", place=line)
+            self._counters.add("tamv_guardian_journal_damage_total")
+        for seq, record in self.journal.replay(self._seq):
+            try:
+                batch = self._decode(record).batch
+            except BodyError as error:
+                self._log.error("a journalled body cannot be decoded any more", seq=seq, reason=error.reason)
+                self._counters.add("tamv_guardian_rejected_total", reason=error.reason)
+                self._seq = seq
+                continue
+            verdict = self._engine.feed(batch)
+            self._seq = seq
+            self.recovered += 1
+            raised = boxes.alerts_from(verdict.alerts, synthetic=self._synthetic)
+            if raised and seq > cursor:
+                self._commit(raised)

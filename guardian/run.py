@@ -1,0 +1,117 @@
+"""Starting and stopping the service: sockets, signals, the demo."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+from aiohttp import web
+from msgspec.structs import replace
+
+from guardian.config import Config
+from guardian.errors import MachineError
+from guardian.gateway import application, check_binding, runner
+from guardian.service import Service
+
+DEMO_LATENESS_S: Final = 3 * 3600.0
+
+
+def serve(config: Config, folder: Path, *, demo: bool) -> None:
+    """Run until SIGTERM or SIGINT, then drain and return.
+
+    Raises:
+        MachineError: a port is taken, the data folder cannot be used, or the address would be open to others.
+        LedgerError: the register is damaged or was rolled back.
+    """
+    check_binding(config)
+    if demo:
+        # A compressed clock brings an hour of logs, then the same hour of spans: late by the clock, not by the sender.
+        config = replace(config, engine=replace(config.engine, allowed_lateness_s=DEMO_LATENESS_S))
+    _log_to_stderr()
+    uvloop.run(_serve(config, folder, demo=demo))
+
+
+async def _serve(config: Config, folder: Path, *, demo: bool) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    service = await asyncio.to_thread(Service, config, folder, synthetic=demo)
+    app = runner(application(service, settings=config.server))
+    await app.setup()
+    try:
+        await service.start()
+        host = config.server.host
+        xr_port = await service.xr.start(host, config.server.xr_port)
+        port = await _listen(app, host, config.server.port, "server.port")
+        if config.server.otlp_port >= 0:
+            await _listen(app, host, config.server.otlp_port, "server.otlp_port")
+        shown = f"[{host}]" if ":" in host else host
+        _say(f"guardian xr gateway on ws://{shown}:{xr_port}/ws/xr")
+        _say(f"guardian listening on http://{shown}:{port}")
+        playing = asyncio.create_task(_play(shown, port, xr_port, stopping)) if demo else None
+        await stopping.wait()
+        if playing is not None:
+            await playing
+    finally:
+        # New work first, then what is under way: nothing that was acknowledged waits for the next start.
+        await app.cleanup()
+        await service.xr.stop()
+        await service.stop()
+
+
+async def _listen(app: web.AppRunner, host: str, port: int, key: str) -> int:
+    site = web.TCPSite(app, host, port)
+    try:
+        await site.start()
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
+        raise MachineError(
+            f"{key}: {host}:{port} {reason}; choose another one, or 0 for a free one"
+        ) from None
+    return int(app.addresses[-1][1])
+
+
+async def _play(host: str, port: int, xr_port: int, stopping: asyncio.Event) -> None:
+    from guardian.demo import play
+
+    log = structlog.get_logger("guardian.demo")
+    with contextlib.suppress(asyncio.CancelledError):
+        try:
+            await play(
+                f"http://{host}:{port}",
+                f"ws://{host}:{xr_port}/ws/xr",
+                stop=stopping,
+                announce=lambda key: log.info("demo", part=key, synthetic=True),
+            )
+        except OSError as error:
+            log.warning("the demo stopped", reason=str(error))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _log_to_stderr() -> None:
+    """Structured logs on stderr: people read them on a terminal, machines as JSON lines."""
+    terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

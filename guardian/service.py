@@ -1,0 +1,372 @@
+"""One running instance: what the HTTP face and the XR gateway ask for, answered by the parts that own it.
+
+Wiring. Blocking work runs in threads; the event loop only waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from exporters import bookpi, ocsf
+from exporters.delivery import Worker
+from exporters.metrics import Collector, Counters, Labels
+from exporters.msr import log as msr
+from exporters.msr.log import Entry
+from exporters.outbox import Outbox
+from exporters.pseudonyms import Pseudonyms
+from exporters.records import EOCT_EVALUATIONS, ISABELLA_DECISIONS, PROTOCOL_EVENTS, XR_EVENTS, Records
+from exporters.register import Register
+from exporters.sinks.file import FileSink
+from exporters.sinks.http import HttpSink, check_credentials
+from exporters.store import Store
+from exporters.telemetry import Telemetry
+from guardian.config import Config
+from guardian.config import Sink as SinkSettings
+from guardian.decisions import eoct, isabella, protocols
+from guardian.decisions.events import as_events
+from guardian.decisions.record import as_json
+from guardian.decode import ARROW, Decoded, decode_body
+from guardian.errors import BodyError, MachineError
+from guardian.gateway import Receipt
+from guardian.gateway.service import Item, Listed
+from guardian.journal import Record
+from guardian.pipeline import Pipeline
+from guardian.ports import Sink
+from guardian.view import EntityView, View
+from xr_telemetry.decode import decode_messages
+from xr_telemetry.gateway import Gateway
+from xr_telemetry.scenes import scenes
+
+VERSION: Final = version("tamv-guardian")
+XR_PATH: Final = "/ws/xr"
+DECISIONS_PATH: Final = "/decisions"
+LOCAL_ACTOR: Final = "local"
+"""Who decides while no tokens are configured: whoever can reach the loopback interface."""
+
+_VIEW_KEPT_S: Final = 0.2
+_TABLES: Final = {
+    "eoct": EOCT_EVALUATIONS,
+    "isabella": ISABELLA_DECISIONS,
+    "protocols": PROTOCOL_EVENTS,
+    "xr": XR_EVENTS,
+}
+
+SINKS: Final[dict[str, Callable[[SinkSettings], Sink[dict[str, Any]]]]] = {
+    "http": HttpSink,
+    "file": lambda settings: FileSink(Path(settings.path)),
+}
+"""From the configured type of a sink to its constructor."""
+
+
+class Service:
+    """Everything behind the two sockets. Made, started and stopped by ``guardian.run``."""
+
+    def __init__(self, config: Config, folder: Path, *, synthetic: bool) -> None:
+        """Open the data folder and bring the state up to date.
+
+        Raises:
+            MachineError: the folder, a key or a credential cannot be used.
+            LedgerError: the register is damaged or was rolled back.
+        """
+        for sink in config.sinks:
+            check_credentials(sink)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise MachineError(
+                f"{folder}: cannot be made ({error.strerror}); choose another --data-dir"
+            ) from None
+        self.config = config
+        self.synthetic = synthetic
+        self._store = Store(folder / "guardian.db")
+        self._store.create()
+        register = Register(self._store, folder, config.ledger.origin, config.ledger.key_file)
+        pseudonyms = Pseudonyms.load(folder / "pseudonyms.key")
+        self._records = Records(self._store, register, pseudonyms)
+        self._outbox = Outbox(self._store, config.sinks)
+        self.counters = Counters()
+        self._telemetry = Telemetry(config.telemetry, self._view_now, version=VERSION)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._workers: list[tuple[Worker, asyncio.Task[None]]] = []
+        self._pipeline = Pipeline(
+            config,
+            folder,
+            store=self._store,
+            outbox=self._outbox,
+            register=register,
+            pseudonyms=pseudonyms,
+            counters=self.counters,
+            decode=self._decode,
+            on_alerts=self._wake_workers,
+            span=self._telemetry.span,
+            synthetic=synthetic,
+        )
+        self._collector = Collector(self._view_now, self.counters, self._gauges)
+        self._seen: tuple[float, View] | None = None
+        self.xr = Gateway(config.xr, ingest=self._ingest_xr, clock=self._clock)
+        self._telling: asyncio.Task[None] | None = None
+        with self._store.transaction() as connection:
+            register.write(
+                connection,
+                [
+                    Entry(
+                        "",
+                        "service.started",
+                        {
+                            "version": VERSION,
+                            "config": config.digest(),
+                            "recovered": self._pipeline.recovered,
+                        },
+                        time.time_ns(),
+                    )
+                ],
+            )
+
+    async def start(self) -> None:
+        """Begin to score, deliver and tell."""
+        self._loop = asyncio.get_running_loop()
+        self._pipeline.start()
+        for settings in self.config.sinks:
+            worker = Worker(self._outbox, settings, SINKS[settings.type](settings), render=self._finding)
+            self._workers.append((worker, asyncio.create_task(worker.run())))
+        self._telling = asyncio.create_task(self._tell())
+
+    async def stop(self) -> None:
+        """Score what was accepted, deliver what is due, save the state."""
+        if self._telling is not None:
+            self._telling.cancel()
+        await asyncio.to_thread(self._pipeline.stop)
+        for worker, _task in self._workers:
+            worker.stop()
+        if self._workers:
+            await asyncio.wait([task for _worker, task in self._workers], timeout=10.0)
+        await asyncio.to_thread(self._store.close)
+        await asyncio.to_thread(self._telemetry.close)
+
+    # -- what comes in -----------------------------------------------------------------------------------------------
+
+    async def ingest(
+        self, *, path: str, content_type: str, encoding: str, map_name: str, body: bytes
+    ) -> Receipt:
+        """Decode, make durable, hand to the engine; see ``guardian.gateway.service``."""
+        record = Record(path, content_type, encoding, map_name, time.time_ns(), body)
+        started = time.perf_counter()
+        try:
+            decoded = await asyncio.to_thread(self._decode, record)
+        except BodyError as error:
+            self.counters.add("tamv_guardian_rejected_total", reason=error.reason)
+            raise
+        self.counters.observe("tamv_guardian_batch_seconds", time.perf_counter() - started, stage="decode")
+        await self._keep(record, decoded)
+        return Receipt(len(decoded.batch), decoded.rejected, sum(decoded.reasons.values()))
+
+    async def _ingest_xr(self, body: bytes) -> None:
+        record = Record(XR_PATH, "application/x-ndjson", "", "", time.time_ns(), body)
+        await self._keep(record, await asyncio.to_thread(self._decode, record))
+
+    async def _keep(self, record: Record, decoded: Decoded) -> None:
+        for reason, count in decoded.reasons.items():
+            self.counters.add("tamv_guardian_rejected_total", count, reason=reason)
+        if not len(decoded.batch):
+            return
+        # A sender that goes away must not take its record out of the queue: the engine counts on every number.
+        await asyncio.shield(asyncio.wrap_future(self._pipeline.submit(record, decoded)))
+
+    def _decode(self, record: Record) -> Decoded:
+        if record.path == XR_PATH:
+            return decode_messages(record.body, received_at=record.received_at)
+        return decode_body(
+            record.body,
+            content_type=record.content_type,
+            encoding=record.encoding,
+            path=record.path,
+            map_name=record.map_name,
+            received_at=record.received_at,
+            max_decoded_bytes=self.config.server.max_decoded_bytes,
+        )
+
+    # -- decisions ---------------------------------------------------------------------------------------------------
+
+    async def evaluate_eoct(self, body: dict[str, Any]) -> Item:
+        """Evaluate and keep; see ``guardian.gateway.service``."""
+        record = eoct.evaluate(
+            eoct.request(body),
+            record_id=str(uuid.uuid4()),
+            actor_id=LOCAL_ACTOR,
+            now=self._clock(),
+            settings=self.config.eoct,
+        )
+        await asyncio.to_thread(self._records.save_eoct, record)
+        self._count_eoct(record.subject_type, record.risk, record.verdict, record.risk_level)
+        await self._feed(as_events([record]))
+        return as_json(record)
+
+    async def decide_isabella(self, body: dict[str, Any]) -> Item:
+        """Decide and keep; see ``guardian.gateway.service``."""
+        record = isabella.decide(
+            isabella.request(body), record_id=str(uuid.uuid4()), actor_id=LOCAL_ACTOR, now=self._clock()
+        )
+        await asyncio.to_thread(self._records.save_isabella, record)
+        self.counters.add(
+            "tamv_isabella_decisions_total", outcome=record.outcome, protocol_id=record.context.protocol_id
+        )
+        if not record.verb_known:
+            self.counters.add("tamv_guardian_unknown_verbs_total")
+        await self._feed(as_events([record]))
+        return isabella.answer(record)
+
+    async def execute_protocol(self, body: dict[str, Any]) -> Item:
+        """Evaluate a protocol's constitution and keep; see ``guardian.gateway.service``."""
+        evaluation = protocols.evaluate(
+            protocols.request(body),
+            event_id=str(uuid.uuid4()),
+            actor_id=LOCAL_ACTOR,
+            now=self._clock(),
+            settings=self.config.eoct,
+            language=self.config.language,
+        )
+        await asyncio.to_thread(self._records.save_protocol, evaluation)
+        event = evaluation.event
+        self.counters.add(
+            "tamv_protocol_evaluations_total",
+            protocol_id=event.protocol_id,
+            outcome=event.outcome,
+            severity=event.decision.severity,
+            layer=event.command.layer,
+        )
+        judged = evaluation.eoct
+        self._count_eoct(judged.subject_type, judged.risk, judged.verdict, judged.risk_level)
+        self.counters.add(
+            "tamv_isabella_decisions_total",
+            outcome=evaluation.isabella.outcome,
+            protocol_id=evaluation.isabella.context.protocol_id,
+        )
+        await self._feed(as_events([event]))
+        return evaluation.answer()
+
+    def _clock(self) -> int:
+        """The time of a decision: now, or in a synthetic day, which has a clock of its own, its newest event's."""
+        return (self._pipeline.watermark if self.synthetic else 0) or time.time_ns()
+
+    def _count_eoct(self, subject_type: str, risk: float, verdict: str, risk_level: str) -> None:
+        self.counters.add("tamv_eoct_evaluations_total", verdict=verdict, risk_level=risk_level)
+        self.counters.observe("tamv_eoct_risk", risk)
+        self.counters.risk(subject_type, risk)
+
+    async def _feed(self, batch: pa.RecordBatch) -> None:
+        """A decision is an event too: it is scored like any other, through the journal."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        record = Record(DECISIONS_PATH, ARROW, "", "", time.time_ns(), sink.getvalue().to_pybytes())
+        await self._keep(record, Decoded(batch))
+
+    # -- what is shown -----------------------------------------------------------------------------------------------
+
+    def _view_now(self) -> View:
+        """The view, kept for a moment: the page, the scraper and the headsets often ask at once."""
+        now = time.monotonic()
+        if self._seen is None or now - self._seen[0] > _VIEW_KEPT_S:
+            self._seen = (now, self._pipeline.view())
+        return self._seen[1]
+
+    async def view(self) -> View:
+        """The ecosystem as it stands."""
+        return await asyncio.to_thread(self._view_now)
+
+    async def entities(self, *, limit: int, offset: int) -> tuple[list[EntityView], int]:
+        """A page of entities, highest score first."""
+        return await asyncio.to_thread(self._pipeline.entities, limit=limit, offset=offset)
+
+    async def entity(self, role: str, name: str) -> EntityView | None:
+        """One entity as it stands."""
+        return await asyncio.to_thread(self._pipeline.entity, role, name)
+
+    async def page(self, name: Listed, *, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """A page of kept records, newest first."""
+        return await asyncio.to_thread(self._page, name, limit, offset)
+
+    def _page(self, name: Listed, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
+        if name == "alerts":
+            return self._outbox.page(limit=limit, offset=offset)
+        if name in _TABLES:
+            page = self._records.page(_TABLES[name], limit=limit, offset=offset)
+            return page["items"], page["total"]
+        read = msr.page if name == "msr" else bookpi.page
+        with self._store.reading() as connection:
+            return read(connection, limit=limit, offset=offset)
+
+    async def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Everything for Prometheus."""
+        return await asyncio.to_thread(self._collector.render, accept)
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether events can be taken now; if not, why."""
+        if self._pipeline.failure:
+            return False, self._pipeline.failure
+        if self._pipeline.journal.failure is not None:
+            return False, str(self._pipeline.journal.failure)
+        return True, ""
+
+    async def msr_checkpoint(self) -> str | None:
+        """The newest signed checkpoint."""
+        with self._store.reading() as connection:
+            return msr.checkpoint(connection)
+
+    async def msr_tile(self, path: str) -> bytes | None:
+        """A C2SP tile."""
+        with self._store.reading() as connection:
+            return msr.tile(connection, path)
+
+    async def msr_proof(self, index: int) -> str | None:
+        """The offline proof of an entry."""
+        with self._store.reading() as connection:
+            return msr.tlog_proof(connection, index)
+
+    def _gauges(self) -> Mapping[str, Mapping[Labels, float]]:
+        counts = self.xr.counts
+        with self._store.reading() as connection:
+            entries = msr.size_of(connection)
+        return {
+            "tamv_xr_gateway_connections": {(): float(self.xr.connections)},
+            "tamv_guardian_outbox_rows": {
+                (sink, state): float(count)
+                for sink, states in self._outbox.counts().items()
+                for state, count in states.items()
+            },
+            "tamv_guardian_journal_bytes": {(): float(self._pipeline.journal.used_bytes)},
+            "tamv_guardian_journal_backlog_events": {(): float(self._pipeline.backlog)},
+            "tamv_guardian_snapshot_age_seconds": {(): self._pipeline.snapshot_age()},
+            "tamv_guardian_msr_entries": {(): float(entries)},
+            "tamv_guardian_xr_messages_total": {
+                ("accepted",): float(counts.accepted),
+                ("refused",): float(sum(counts.refused.values())),
+                ("sent",): float(counts.sent),
+                ("held_back",): float(counts.held_back),
+            },
+        }
+
+    # -- what goes out -----------------------------------------------------------------------------------------------
+
+    def _finding(self, alert: Any) -> dict[str, Any]:
+        return ocsf.detection_finding(alert, language=self.config.language, version=VERSION)
+
+    def _wake_workers(self) -> None:
+        if self._loop is not None:
+            for worker, _task in self._workers:
+                self._loop.call_soon_threadsafe(worker.wake)
+
+    async def _tell(self) -> None:
+        """Tell headsets what changed, at the tick of the configuration."""
+        while True:
+            if self.xr.connections:
+                self.xr.publish(scenes(await self.view()))
+            await asyncio.sleep(self.config.xr.tick_ms / 1000.0)

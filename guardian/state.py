@@ -1,0 +1,240 @@
+"""The engine's memory: allocation, bounded growth and snapshots of the arrays that the kernels work on.
+
+Owns how much memory the state may take and how it becomes bytes and back. Does not own the layout
+(``scoring.layout``) nor what happens to it (``scoring.kernels``).
+
+A snapshot is one Arrow IPC file with one row an array: its name, dtype, shape and bytes, and the configuration in the
+schema's metadata. The same state gives the same bytes, so a snapshot's SHA-256 can stand in the ledger. Never pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from guardian.errors import StateError
+from scoring import kernels
+from scoring.layout import (
+    ACTIVE,
+    ACTIVE_KINDS,
+    BURST_BINS,
+    ENTITY,
+    EVICTED,
+    FLOOD_SECONDS,
+    KIND,
+    NEWEST,
+    OLDEST,
+    PAIR,
+    RING,
+    USED,
+    RoleState,
+    Table,
+)
+
+STATE_VERSION: Final = "guardian-state/1"
+
+_SMALLEST: Final = 1024
+
+
+def new_table(slots: int) -> Table:
+    """An empty table with room for ``slots`` keys before it must grow."""
+    meta = np.zeros(4, np.int64)
+    meta[NEWEST] = meta[OLDEST] = -1
+    return Table(
+        places=np.zeros(_index_length(slots), np.int32),
+        key=np.zeros(slots, np.uint64),
+        newer=np.full(slots, -1, np.int32),
+        older=np.full(slots, -1, np.int32),
+        meta=meta,
+    )
+
+
+def new_role(*, watches_logins: bool, watches_requests: bool) -> RoleState:
+    """The empty state of one role; the rings of rules that it does not watch have a single row."""
+    totals = np.zeros(8)
+    totals[3:5] = -np.inf
+    logins = _SMALLEST if watches_logins else 1
+    requests = _SMALLEST if watches_requests else 1
+    return RoleState(
+        entities=new_table(_SMALLEST),
+        kinds=new_table(_SMALLEST),
+        pairs=new_table(_SMALLEST),
+        entity=np.zeros(_SMALLEST, ENTITY),
+        active=np.zeros((_SMALLEST, ACTIVE_KINDS), ACTIVE),
+        burst=np.zeros((_SMALLEST, BURST_BINS), np.float32),
+        seconds=np.zeros((requests, FLOOD_SECONDS), np.uint16),
+        requests=np.zeros((requests, FLOOD_SECONDS), np.uint16),
+        failures=np.zeros((logins, RING)),
+        injections=np.zeros((requests, RING)),
+        kind=np.zeros(_SMALLEST, KIND),
+        pair=np.zeros(_SMALLEST, PAIR),
+        hours=np.zeros((_SMALLEST, 24), np.uint8),
+        totals=totals,
+        context_key=np.zeros(2, np.uint64),
+    )
+
+
+_ROWS_OF: Final = {
+    "entities": ("entity", "active", "burst", "seconds", "requests", "failures", "injections"),
+    "kinds": ("kind",),
+    "pairs": ("pair", "hours"),
+}
+"""Which arrays have a row for each slot of which table."""
+
+
+def with_room(state: RoleState, rows: int, limits: Mapping[str, int]) -> RoleState:
+    """The same state with room for ``rows`` new keys in each table, as far as the limits allow.
+
+    Growth is by doubling, so the cost is spread; what a kernel computes never depends on the room there is.
+    """
+    changes: dict[str, Any] = {}
+    for name, arrays in _ROWS_OF.items():
+        table: Table = getattr(state, name)
+        room = len(table.key)
+        needed = min(int(table.meta[USED]) + rows, limits[name])
+        if needed <= room:
+            continue
+        grown = min(max(2 * room, needed), max(limits[name], room))
+        changes[name] = _grown_table(table, grown)
+        for each in arrays:
+            array = getattr(state, each)
+            if len(array) == room:
+                changes[each] = _grown(array, grown)
+    return state._replace(**changes) if changes else state
+
+
+def arrays_of(state: RoleState) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Every array of a role, by name, cut to the slots in use; the index is left out: it follows from the keys."""
+    used = {name: int(getattr(state, name).meta[USED]) for name in _ROWS_OF}
+    for name in _ROWS_OF:
+        table: Table = getattr(state, name)
+        yield f"{name}.key", table.key[: used[name]]
+        yield f"{name}.newer", table.newer[: used[name]]
+        yield f"{name}.older", table.older[: used[name]]
+        yield f"{name}.meta", table.meta
+        for each in _ROWS_OF[name]:
+            yield each, getattr(state, each)[: used[name]]
+    yield "totals", state.totals
+    yield "context_key", state.context_key
+
+
+def role_from(arrays: Mapping[str, NDArray[Any]], empty: RoleState) -> RoleState:
+    """The role that ``arrays_of`` took apart.
+
+    Raises:
+        StateError: an array is missing or has another shape or dtype than this version's layout.
+    """
+    values: dict[str, Any] = {"totals": _copied(arrays, "totals", empty.totals)}
+    values["context_key"] = _copied(arrays, "context_key", empty.context_key)
+    for name, owned in _ROWS_OF.items():
+        meta = _copied(arrays, f"{name}.meta", np.zeros(4, np.int64))
+        room = max(_SMALLEST, int(meta[USED]))
+        table = new_table(room)._replace(meta=meta)
+        for column in ("key", "newer", "older"):
+            target = getattr(table, column)
+            source = _checked(arrays, f"{name}.{column}", target)
+            target[: len(source)] = source
+        kernels.rebuild_index(table)
+        values[name] = table
+        for each in owned:
+            pattern = getattr(empty, each)
+            source = _checked(arrays, each, pattern)
+            target = np.zeros((room if len(pattern) > 1 else 1, *pattern.shape[1:]), pattern.dtype)
+            target[: len(source)] = source
+            values[each] = target
+    return RoleState(**values)
+
+
+def evictions(state: RoleState) -> dict[str, int]:
+    """How many keys each table of a role has forgotten because it was full."""
+    return {name: int(getattr(state, name).meta[EVICTED]) for name in _ROWS_OF}
+
+
+_ROW: Final = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("dtype", pa.string(), nullable=False),
+        pa.field("shape", pa.list_(pa.int64()), nullable=False),
+        pa.field("data", pa.large_binary(), nullable=False),
+    ]
+)
+
+
+def to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+    """A snapshot: the same arrays and metadata give the same bytes."""
+    rows = {
+        "name": list(arrays),
+        "dtype": [np.lib.format.dtype_to_descr(array.dtype).__repr__() for array in arrays.values()],
+        "shape": [list(array.shape) for array in arrays.values()],
+        "data": [array.tobytes() for array in arrays.values()],
+    }
+    schema = _ROW.with_metadata({"version": STATE_VERSION, **dict(sorted(metadata.items()))})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.RecordBatch.from_pydict(rows, schema=schema))
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def from_bytes(blob: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The arrays (read-only views) and the metadata of a snapshot.
+
+    Raises:
+        StateError: the bytes are no snapshot, or one of another version.
+    """
+    import ast
+
+    try:
+        table = pa.ipc.open_file(pa.BufferReader(blob)).read_all()
+        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise StateError(f"not a snapshot: {error}") from None
+    if metadata.get("version") != STATE_VERSION:
+        raise StateError(
+            f"expected a snapshot of {STATE_VERSION}, got {metadata.get('version', 'no version')}"
+        )
+    arrays: dict[str, NDArray[Any]] = {}
+    try:
+        for name, dtype, shape, data in zip(*(table.column(i) for i in range(4)), strict=True):
+            kind = np.lib.format.descr_to_dtype(ast.literal_eval(dtype.as_py()))
+            arrays[name.as_py()] = np.frombuffer(data.as_buffer(), kind).reshape(shape.as_py())
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise StateError(f"damaged snapshot: {error}") from None
+    return arrays, metadata
+
+
+def _index_length(slots: int) -> int:
+    return 1 << max(11, (2 * slots - 1).bit_length())
+
+
+def _grown(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    grown = np.zeros((rows, *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown
+
+
+def _grown_table(table: Table, slots: int) -> Table:
+    grown = new_table(slots)._replace(meta=table.meta)
+    for column in ("key", "newer", "older"):
+        getattr(grown, column)[: len(table.key)] = getattr(table, column)
+    kernels.rebuild_index(grown)
+    return grown
+
+
+def _checked(arrays: Mapping[str, NDArray[Any]], name: str, pattern: NDArray[Any]) -> NDArray[Any]:
+    array = arrays.get(name)
+    if array is None:
+        raise StateError(f"damaged snapshot: no array {name}")
+    if array.dtype != pattern.dtype or array.shape[1:] != pattern.shape[1:]:
+        raise StateError(
+            f"damaged snapshot: array {name} is {array.dtype} {array.shape}, expected rows of {pattern.dtype}"
+        )
+    return array
+
+
+def _copied(arrays: Mapping[str, NDArray[Any]], name: str, pattern: NDArray[Any]) -> NDArray[Any]:
+    return _checked(arrays, name, pattern).copy()

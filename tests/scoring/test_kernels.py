@@ -1,0 +1,177 @@
+"""Kernels beside their twins: hashing, bounded tables, entity risk; compiled beside interpreted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardian.config import Config
+from guardian.engine import Engine
+from guardian.features import Extractor
+from guardian.state import new_table
+from scoring import kernels
+from scoring.layout import EVICTED, USED
+from tests import twins
+
+START = 1_700_000_000.0
+ROOT = Path(__file__).parent.parent.parent
+MakeEvents = Callable[..., pa.RecordBatch]
+
+
+@given(texts=st.lists(st.text(max_size=40), max_size=20), seed=st.integers(0, 2**63 - 1))
+def test_hashes_are_siphash_1_3(texts: list[str], seed: int) -> None:
+    from guardian.config import Engine as EngineSettings
+
+    extractor = Extractor(Config(engine=EngineSettings(hash_seed=seed)))
+    got = extractor.hash_names(pa.array(texts, pa.string()))
+    expected = [
+        (twins.siphash13(text.encode(), seed, seed ^ 0x5441_4D56_4755_4152) or 1) if text else 0
+        for text in texts
+    ]
+    assert got.tolist() == expected
+
+
+def test_the_hash_twin_is_the_siphash_of_this_python() -> None:
+    """CPython hashes bytes with SipHash-1-3; with PYTHONHASHSEED=0 its key is zero: an oracle that we did not write."""
+    if sys.hash_info.algorithm != "siphash13":
+        pytest.skip(f"this Python hashes with {sys.hash_info.algorithm}")
+    words = [b"a", b"12345678", b"ana@example.org", bytes(range(100))]
+    code = f"print([hash(word) & {2**64 - 1} for word in {words!r}])"
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert [twins.siphash13(word, 0, 0) for word in words] == json.loads(out.stdout)
+
+
+@settings(max_examples=80)
+@given(keys=st.lists(st.integers(1, 60), max_size=300), limit=st.integers(1, 40))
+def test_a_full_table_forgets_what_was_untouched_longest(keys: list[int], limit: int) -> None:
+    table = new_table(limit)
+    model: OrderedDict[int, None] = OrderedDict()
+    evicted = 0
+    for key in keys:
+        _slot, fresh = kernels._touch(table, np.uint64(key), limit)
+        if key in model:
+            assert fresh == 0
+            model.move_to_end(key)
+            continue
+        assert fresh == (2 if len(model) == limit else 1)
+        if len(model) == limit:
+            model.popitem(last=False)
+            evicted += 1
+        model[key] = None
+    assert set(table.key[: table.meta[USED]].tolist()) == set(model)
+    assert table.meta[EVICTED] == evicted
+    for key in model:
+        assert kernels._touch(table, np.uint64(key), limit)[1] == 0
+
+
+step = st.tuples(
+    st.floats(0.0, 2000.0, allow_nan=False),
+    st.sampled_from(["h1", "h2", "h3"]),
+    st.sampled_from(["k1", "k2", "k3", "k4"]),
+)
+
+
+@settings(max_examples=60)
+@given(steps=st.lists(step, min_size=1, max_size=120), alert=st.booleans(), repeat=st.integers(1, 20))
+def test_behaviour_is_what_its_twin_says(
+    events: MakeEvents, steps: list[tuple[float, str, str]], alert: bool, repeat: int
+) -> None:
+    config = Config()
+    rows, now = [], START
+    for wait, host, kind in steps:
+        now += wait
+        rows += [{"ts": now, "kind": kind, "target": host, "signal": 4 if alert else 0}] * repeat
+    batch = events(rows)
+    stamps = batch.column("ts").cast(pa.int64()).to_numpy() * 1e-9
+    scores = Engine(config).feed(batch).scores
+    twin = twins.BehaviourTwin(config)
+    for i, each in enumerate(rows):
+        channels, risk = twin.score(float(stamps[i]), each["target"], each["kind"], alert=alert)
+        for name, value in channels.items():
+            assert scores.column(name)[i].as_py() == pytest.approx(value, rel=1e-6, abs=1e-6), (i, name)
+        points = twins.interpolated(risk, config.calibration.risk, config.calibration.score)
+        assert scores.column("risk")[i].as_py() == pytest.approx(points, rel=1e-7, abs=1e-7), i
+
+
+_INTERPRETED = """
+import sys, json
+sys.path.insert(0, {root!r})
+import warnings; warnings.simplefilter("ignore")  # the hash wraps around on purpose
+from tests.conftest import make_events
+from guardian.config import parse
+from guardian.engine import Engine
+engine = Engine(parse("[engine]\\nmax_entities = 5\\nmax_pairs = 9"))
+rows = [dict(ts=1.7e9 + 17.3 * i * (i % 5), kind=f"k{{i % 7}}", actor=f"a{{i % 11}}", address="10.0.0.1", target="t",
+             signal=i % 5, outcome=i % 4, body="' or 1=1" if i % 50 == 0 else None) for i in range(400)]
+verdict = engine.feed(make_events(rows))
+print(json.dumps([verdict.scores.column("risk").to_pylist(), verdict.scores.column("level").to_pylist(),
+                  [each.hex() for each in verdict.alerts.column("alert_id").to_pylist()]]))
+"""
+
+
+def test_compiled_and_interpreted_loops_agree() -> None:
+    """The same bits but for the last few of exp2 and log10: LLVM and Python may call different ones."""
+    results = []
+    for disabled in ("0", "1"):
+        out = subprocess.run(
+            [sys.executable, "-c", _INTERPRETED.format(root=str(ROOT))],
+            env={**os.environ, "NUMBA_DISABLE_JIT": disabled},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert out.returncode == 0, out.stderr
+        results.append(json.loads(out.stdout))
+    compiled, interpreted = results
+    assert interpreted[0] == pytest.approx(compiled[0], rel=1e-12, abs=1e-12)
+    assert interpreted[1:] == compiled[1:]
+
+
+def wrong_type(call: Callable[..., Any], *args: Any) -> None:
+    with pytest.raises(TypeError):
+        call(*args)
+
+
+def test_other_dtypes_and_strides_are_refused() -> None:
+    offsets = np.array([0, 1], np.int32)
+    data = np.frombuffer(b"a", np.uint8)
+    key = np.uint64(1)
+    wrong_type(kernels.hash_strings, offsets, data, key, key, np.empty(1, np.float32))
+    wrong_type(kernels.hash_strings, offsets.astype(np.int64), data, key, key, np.empty(1, np.uint64))
+    wrong_type(kernels.hash_strings, np.zeros(4, np.int32)[::2], data, key, key, np.empty(1, np.uint64))
+
+
+def test_every_kernel_documents_itself_in_five_sections() -> None:
+    for each in kernels.KERNELS:
+        assert each.__doc__
+        for section in ("Shapes:", "Units:", "Cost:", "Source:", "Difference:"):
+            assert section in each.__doc__, (each.__name__, section)
+
+
+def test_only_one_file_imports_numba() -> None:
+    importing = [
+        path.relative_to(ROOT).as_posix()
+        for package in ("guardian", "scoring", "exporters", "xr_telemetry")
+        for path in (ROOT / package).rglob("*.py")
+        if "import numba" in path.read_text(encoding="utf-8")
+        or "from numba" in path.read_text(encoding="utf-8")
+    ]
+    assert importing == ["scoring/kernels.py"]
