@@ -19,7 +19,7 @@ from guardian.decode.columns import Rejects
 from guardian.decode.draft import finish
 from guardian.decode.lines import MAX_LINE_BYTES
 from guardian.decode.mapping import Map
-from guardian.decode.records import draft_records
+from guardian.decode.records import GROUP, Columns
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -36,6 +36,7 @@ def decode_lines(
         latest: newest usable time, nanoseconds since 1970.
         rejects: takes an entry for every line that is no event.
     """
+    columns = Columns(mapping)
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
     for number, line in enumerate(lines, first_line):
@@ -53,7 +54,11 @@ def decode_lines(
             continue
         records.append(record)
         numbers.append(number)
-    return finish(draft_records(records, numbers, mapping, latest), rejects)
+        if len(records) == GROUP:
+            columns.add(records, numbers)
+            records, numbers = [], []
+    columns.add(records, numbers)
+    return finish(columns.draft(latest), rejects)
 
 
 def _fault(error: Exception) -> tuple[str, str]:

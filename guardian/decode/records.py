@@ -9,6 +9,7 @@ by one; ``tests/guardian/decode/test_records.py`` holds both to the same result.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
@@ -21,7 +22,11 @@ from guardian.decode.draft import Draft, Floats, Names, id_bytes, layer_of, name
 from guardian.decode.mapping import TEXT_COLUMNS, Alternative, Map, Path, Template, Text
 from guardian.decode.times import MISSING, Int8, Int64, looks_iso, objects_ns
 
+_delete: Final = operator.delitem
 _encode_into: Final = msgspec.json.Encoder().encode_into
+
+GROUP: Final = 256
+"""Records that are read together: so few that they stay in the cache of one core (2,000 take twice as long)."""
 
 _CACHED_KEYS: Final = 128
 """Records with more keys than this are not remembered as a shape, nor those with more text in their keys than …"""
@@ -49,30 +54,7 @@ class _Shape(NamedTuple):
     times: tuple[tuple[int, bool, Step], ...]
     body: tuple[Step, ...]
     value: tuple[Step, ...]
-
-
-def draft_records(records: list[Record], lines: list[int], mapping: Map, latest: int) -> Draft:
-    """The drafted columns of some records; the records are used up.
-
-    Args:
-        records: JSON objects as msgspec decodes them.
-        lines: the line of each.
-        mapping: what their fields mean.
-        latest: newest usable time, nanoseconds since 1970.
-    """
-    columns = _Columns(records, mapping)
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for row, record in enumerate(records):
-        keys = tuple(record)
-        group = groups.get(keys)
-        if group is None:
-            groups[keys] = [row]
-        else:
-            group.append(row)
-    for keys, rows in groups.items():
-        small = len(keys) <= _CACHED_KEYS and sum(map(len, keys)) <= _CACHED_TEXT
-        columns.take(rows, (_shape if small else _shape.__wrapped__)(mapping, keys))
-    return columns.draft(lines, latest)
+    keys: frozenset[str]
 
 
 def readers(mapping: Map) -> dict[str, Text]:
@@ -128,23 +110,50 @@ def finite(values: Floats) -> Floats:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-class _Columns:
-    """One list a column, filled group by group."""
+class Columns:
+    """Takes records apart, one list a column."""
 
-    def __init__(self, records: list[Record], mapping: Map) -> None:
-        count = len(records)
-        self._records = records
+    def __init__(self, mapping: Map) -> None:
         self._map = mapping
         self._texts = readers(mapping)
-        self._names = {name: [""] * count for name, text in self._texts.items() if text.alternatives}
-        self._times: list[Any] = [None] * count
-        self._choice = [0] * count
-        self._body: list[str | None] = [None] * count
-        self._value = [math.nan] * count
+        self._names: dict[str, list[str]] = {n: [] for n, text in self._texts.items() if text.alternatives}
+        self._times: list[Any] = []
+        self._choice: list[int] = []
+        self._body: list[str | None] = []
+        self._value: list[float] = []
+        self._lines: list[int] = []
+        self._attrs = bytearray()
+        self._ends: list[int] = []
 
-    def take(self, rows: list[int], shape: _Shape) -> None:
-        """Read the records of one shape and take out of them what was used up."""
-        group = [self._records[row] for row in rows]
+    def add(self, records: list[Record], lines: list[int]) -> None:
+        """Read some records, best about GROUP of them, and the line of each. The records are used up."""
+        count = len(records)
+        start = len(self._lines)
+        self._lines += lines
+        for texts in self._names.values():
+            texts.extend([""] * count)
+        self._times += [None] * count
+        self._choice += [0] * count
+        self._body += [None] * count
+        self._value += [math.nan] * count
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for row, record in enumerate(records):
+            keys = tuple(record)
+            group = groups.get(keys)
+            if group is None:
+                groups[keys] = [row]
+            else:
+                group.append(row)
+        for keys, members in groups.items():
+            small = len(keys) <= _CACHED_KEYS and sum(map(len, keys)) <= _CACHED_TEXT
+            shape = (_shape if small else _shape.__wrapped__)(self._map, keys)
+            self._take([records[row] for row in members], [start + row for row in members], shape)
+        for record in records:
+            _encode_into(record, self._attrs, -1)
+            self._ends.append(len(self._attrs))
+
+    def _take(self, group: list[Record], rows: list[int], shape: _Shape) -> None:
+        """Read the records of one shape into their rows, and take out of them what was used up."""
         whole: list[str] = []  # fields that every record of the group has used up
         single: list[list[str]] = [[] for _ in rows]
         for name, steps in shape.texts.items():
@@ -161,8 +170,9 @@ class _Columns:
         if self._map.label is not None:
             whole += [path.name for path in self._map.label.alternatives]
         for field in set(whole):
+            remove = _delete if field in shape.keys else _remove
             for record in group:
-                _remove(record, field)
+                remove(record, field)
         for record, used in zip(group, single, strict=True):
             for field in used:
                 _remove(record, field)
@@ -178,9 +188,12 @@ class _Columns:
     ) -> list[str]:
         """One text a record; notes the fields that are used up."""
         texts = _together(group, steps[0], none)
-        if texts is not None and kept is None:
-            whole += steps[0].names
-            return texts
+        if texts is not None:
+            says_all = {kept is None or kept(text) for text in set(texts)}
+            if says_all == {True}:
+                whole += steps[0].names
+            if len(says_all) == 1:
+                return texts
         if texts is not None:
             found = [(text, steps[0].names) for text in texts]
         else:
@@ -224,14 +237,9 @@ class _Columns:
                     used.extend(step.names)
                     break
 
-    def draft(self, lines: list[int], latest: int) -> Draft:
-        """All that was read, as columns; what is left of the records becomes ``attrs``."""
-        mapping, count = self._map, len(lines)
-        attrs = bytearray()
-        ends = []
-        for record in self._records:
-            _encode_into(record, attrs, -1)
-            ends.append(len(attrs))
+    def draft(self, latest: int) -> Draft:
+        """All that was read, as columns. ``latest`` is the newest usable time, nanoseconds since 1970."""
+        mapping, count = self._map, len(self._lines)
         ts, verdicts = self._read_ts(latest)
         names = {name: self._interned(name) for name in self._texts}
         value = mapping.value
@@ -243,7 +251,7 @@ class _Columns:
             labels = texts.take(pa.array(label.array()))
         default = mapping.default_layer
         return Draft(
-            lines=np.array(lines, np.int64),
+            lines=np.array(self._lines, np.int64),
             ts=ts,
             verdicts=verdicts,
             names={name: stripped(names[name], mapping.texts[name]) for name in TEXT_COLUMNS},
@@ -254,7 +262,7 @@ class _Columns:
             trace_id=names_ids(names["trace_id"], 16),
             span_id=names_ids(names["span_id"], 8),
             body=pa.array(self._body, pa.string()),
-            attrs=objects(attrs, ends),
+            attrs=objects(self._attrs, self._ends),
             signal=mapping.signal,
             labels=labels,
         )
@@ -262,7 +270,7 @@ class _Columns:
     def _interned(self, name: str) -> Names:
         texts = self._names.get(name)
         if texts is None:
-            return Names(np.zeros(len(self._records), np.int32), [self._texts[name].const])
+            return Names(np.zeros(len(self._lines), np.int32), [self._texts[name].const])
         table: dict[str, int] = {}
         codes = [table.setdefault(text, len(table)) for text in texts]
         return Names(codes, list(table))
@@ -295,11 +303,14 @@ def _together(group: list[Record], step: Step, none: frozenset[str]) -> list[str
         kinds = set(map(type, found))
         if kinds == {int}:
             found = list(map(str, found))
-        elif kinds != {str} or "" in found:
+        elif kinds != {str}:
+            return None
+        if step.join is not None and "" in found:
             return None
         parts.append(found)
     texts = parts[0] if step.join is None else list(map(step.join, *parts))
-    return texts if none.isdisjoint(texts) else None
+    unique = set(texts)
+    return texts if "" not in unique and none.isdisjoint(unique) else None
 
 
 def _first(record: Record, steps: tuple[Step, ...], none: frozenset[str]) -> tuple[str, tuple[str, ...]]:
@@ -351,7 +362,7 @@ def _remove(record: Record, name: str) -> None:
 
 @lru_cache(maxsize=1024)
 def _shape(mapping: Map, keys: tuple[str, ...]) -> _Shape:
-    there = set(keys)
+    there = frozenset(keys)
     texts = {name: _steps(text.alternatives, there) for name, text in readers(mapping).items()}
     return _Shape(
         texts={name: steps for name, steps in texts.items() if steps},
@@ -362,10 +373,11 @@ def _shape(mapping: Map, keys: tuple[str, ...]) -> _Shape:
         ),
         body=_steps(mapping.body.alternatives, there),
         value=_steps(mapping.value.alternatives, there),
+        keys=frozenset(keys),
     )
 
 
-def _steps(alternatives: Sequence[Alternative], there: set[str]) -> tuple[Step, ...]:
+def _steps(alternatives: Sequence[Alternative], there: frozenset[str]) -> tuple[Step, ...]:
     """The alternatives that records with the keys ``there`` may hold."""
     steps = []
     for entry in alternatives:

@@ -138,12 +138,12 @@ def iso_ns(texts: pa.Array, latest: int) -> tuple[Int64, Int8]:
     lengths = pc.fill_null(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     missing = lengths == 0
     cells = _cells(texts, lengths)
-    digits = cells.astype(np.int64) - ord("0")
+    digits = cells.astype(np.int16) - ord("0")
     is_digit = (digits >= 0) & (digits <= 9)
     rows = np.arange(count)
 
     def pair(at: int) -> Int64:
-        return digits[:, at] * 10 + digits[:, at + 1]
+        return digits[:, at].astype(np.int64) * 10 + digits[:, at + 1]
 
     year, month, day = pair(0) * 100 + pair(2), pair(5), pair(8)
     good = is_digit[:, [0, 1, 2, 3, 5, 6, 8, 9]].all(axis=1)
@@ -172,7 +172,7 @@ def iso_ns(texts: pa.Array, latest: int) -> tuple[Int64, Int8]:
     zoned = ((rest == 3) | (rest == 5) | colon) & ((sign == ord("+")) | (sign == ord("-")))
     low = np.where(colon, at + 4, at + 3)
     with_minutes = zoned & (rest > 3)
-    hours = digits[rows, at + 1] * 10 + digits[rows, at + 2]
+    hours = digits[rows, at + 1].astype(np.int64) * 10 + digits[rows, at + 2]
     minutes = np.where(with_minutes, digits[rows, low] * 10 + digits[rows, low + 1], 0)
     zone_good = is_digit[rows, at + 1] & is_digit[rows, at + 2] & (hours <= 23) & (minutes <= 59)
     zone_good &= ~with_minutes | (is_digit[rows, low] & is_digit[rows, low + 1])
@@ -195,13 +195,19 @@ def iso_ns(texts: pa.Array, latest: int) -> tuple[Int64, Int8]:
 def _cells(texts: pa.Array, lengths: Int64) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The first bytes of each text as a matrix, zeros after its end; a few columns wider than any good text."""
     width = _WIDTH + 7
+    cells: np.ndarray[Any, np.dtype[np.uint8]]
     _, offset_buffer, data_buffer = texts.buffers()
     if not len(texts) or data_buffer is None or not data_buffer.size:
         return np.zeros((len(texts), width), np.uint8)
     starts = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts)].astype(np.int64)
     data = np.frombuffer(data_buffer, np.uint8)
+    if (lengths == lengths[0]).all() and lengths[0] <= width:  # as nearly always: no need to gather
+        cells = np.zeros((len(texts), width), np.uint8)
+        end = starts[0] + len(texts) * lengths[0]
+        cells[:, : lengths[0]] = data[starts[0] : end].reshape(len(texts), lengths[0])
+        return cells
     columns = np.arange(width)
-    cells: np.ndarray[Any, np.dtype[np.uint8]] = data[np.minimum(starts[:, None] + columns, len(data) - 1)]
+    cells = data[np.minimum(starts[:, None] + columns, len(data) - 1)]
     cells[columns >= lengths[:, None]] = 0
     return cells
 
