@@ -34,10 +34,7 @@ def line_blocks(
     carry: list[bytes] = []
     carried = 0
     overlong = False
-    first = True
-    for piece in pieces:
-        data = piece.removeprefix(b"\xef\xbb\xbf") if first else piece
-        first = first and not piece
+    for data in pieces:
         cut = data.rfind(b"\n")
         if cut < 0:
             carried += len(data)
@@ -50,7 +47,7 @@ def line_blocks(
         lines: list[bytes | None] = list(data[:cut].split(b"\n"))
         head = lines[0]
         assert head is not None  # only ever None after the next statement
-        lines[0] = None if overlong else b"".join([*carry, head])
+        lines[0] = None if overlong else _first(b"".join([*carry, head]), number)
         for at in range(0, len(lines), MAX_BLOCK_LINES):
             block = lines[at : at + MAX_BLOCK_LINES]
             yield number, [None if line is not None and len(line) > limit else line for line in block]
@@ -59,7 +56,11 @@ def line_blocks(
         carried, overlong = len(tail), len(tail) > limit
         carry = [] if overlong else [tail]
     if carried:
-        yield number, [None if overlong else b"".join(carry)]
+        yield number, [None if overlong else _first(b"".join(carry), number)]
+
+
+def _first(line: bytes, number: int) -> bytes:
+    return line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
 def slices(body: bytes, size: int = BLOCK_BYTES) -> Iterator[bytes]:

@@ -34,7 +34,7 @@ from guardian.events import LAYERS, Outcome, Signal
 BUILT_IN: Final = ("otel", "ecs", "windows", "ait-ads", "tamv", "tamv-sentinel")
 """Maps that are known by name."""
 
-_TEXT_KEYS: Final = ("field", "const", "none", "strip")
+_TEXT_KEYS: Final = ("field", "template", "const", "none", "strip")
 _KEYS: Final[dict[str, tuple[str, ...]]] = {
     "ts": ("field", "unit"),
     **dict.fromkeys((*TEXT_COLUMNS, "body"), _TEXT_KEYS),
@@ -195,6 +195,16 @@ class _Reader:
             return ()
         return tuple(alternative(name) for name in names)
 
+    def template(self, table: dict[str, Any], key: str) -> tuple[Path | Template, ...]:
+        text = table.get("template")
+        if text is None:
+            return ()
+        made = alternative(text) if isinstance(text, str) else None
+        if isinstance(made, Template):
+            return (made,)
+        self.problem(f"{key}.template", 'a text with fields, such as "{channel}/{id}"', text)
+        return ()
+
     def paths(self, table: dict[str, Any], key: str) -> tuple[Path, ...]:
         found = self.alternatives(table, key)
         if any(isinstance(entry, Template) for entry in found):
@@ -209,11 +219,11 @@ class _Reader:
         return []
 
     def one_of(self, table: dict[str, Any], key: str) -> bool:
-        if ("field" in table) == ("const" in table):
-            got = "both" if "field" in table else "neither"
-            self.problems.append(Problem(key, "either field or const", got))
-            return False
-        return True
+        origins = [origin for origin in ("field", "template", "const") if origin in table]
+        if len(origins) != 1:
+            got = " and ".join(origins) or "none of them"
+            self.problems.append(Problem(key, "one of field, template or const", got))
+        return len(origins) == 1
 
     def number(self, table: dict[str, Any], key: str, name: str, default: float) -> float:
         value = table.get(name, default)
@@ -230,7 +240,7 @@ class _Reader:
             if not isinstance(table.get(name, ""), str):
                 self.problem(f"{key}.{name}", "a text", table[name])
                 return Text()
-        alternatives = self.alternatives(table, key) if "field" in table else ()
+        alternatives = self.alternatives(table, key) if "field" in table else self.template(table, key)
         return Text(alternatives, table.get("const", ""), none, table.get("strip", ""))
 
     body = layer = trace_id = span_id = text
