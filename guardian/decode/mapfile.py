@@ -83,12 +83,11 @@ def parse_map(text: str, *, name: str = "MAP.toml") -> Map:
     Raises:
         MapError: the text is not TOML or does not describe an event; every problem is listed.
 
-    >>> parse_map("[map]\nts = { field = 'time', unit = 'h' }\nkid = { field = 'name' }", name="m")
+    >>> parse_map("[map]\nts = { field = 'time', unit = 'h' }\nvalue = { field = 'n', facto = 2 }", name="m")
     Traceback (most recent call last):
     ...
     guardian.errors.MapError: m: map.ts.unit: expected one of s, ms, us, ns, iso8601, got "h"
-    m: map.kid: expected one of ts, source, kind, actor, address, target, session, body, layer, trace_id, span_id, \
-outcome, severity, value, label, got an unknown key
+    m: map.value.facto: expected one of field, const, factor, got an unknown key
     m: map.kind: expected a table with field or const, got nothing
     """
     try:

@@ -127,7 +127,7 @@ _resource: Final = msgspec.json.Decoder(_Resource).decode
 _scope: Final = msgspec.json.Decoder(_Scope).decode
 _log: Final = msgspec.json.Decoder(_Log).decode
 _span: Final = msgspec.json.Decoder(_Span).decode
-_NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NO_JSON: Final = (msgspec.DecodeError, ValueError, RecursionError)
 
 
 def decode_json(body: bytes, signal: Signal, latest: int) -> Decoded:
@@ -188,7 +188,7 @@ def _add(rows: Rows, line: int, raw: Raw, origin: Origin, signal: Signal) -> Non
         return
     try:
         record: Log | Span = _read_log(raw) if signal is Signal.LOG else _read_span(raw)
-    except (*_NO_JSON, ValueError) as error:
+    except _NO_JSON as error:
         rows.rejects.add(line, "invalid_record", _reason(error))
         return
     if isinstance(record, Log):
@@ -261,7 +261,7 @@ def _value(value: _Value) -> Any:
     if value.kvlist_value is not None:
         return _attributes(value.kvlist_value.values)
     if value.bytes_value is not None:
-        return base64.b64decode(value.bytes_value)
+        return base64.b64decode(value.bytes_value, validate=True)
     return None
 
 

@@ -198,8 +198,11 @@ class _Reader:
             pieces.append(_members(name, rest))
         if not pieces:
             return pa.nulls(self._count, pa.string())
-        joined = pc.binary_join_element_wise(*pieces, ",", null_handling="skip")
-        return pc.binary_join_element_wise("{", _without(joined, frozenset()), "}", "")
+        # "{" comes first because "skip" loses the rows in which all pieces are null (seen with pyarrow 26).
+        opened = pa.repeat(pa.scalar("{", pa.string()), self._count)
+        joined = pc.binary_join_element_wise(opened, *pieces, ",", null_handling="skip")
+        joined = pc.replace_substring(joined, "{,", "{", max_replacements=1)
+        return pc.binary_join_element_wise(_without(joined, frozenset("{")), "}", "")
 
     def _candidate(self, entry: Alternative) -> pa.Array | None:
         paths = _paths(entry)

@@ -16,7 +16,9 @@ NOTHING = batch_of(0, {"ts": pa.array([], EVENTS.field("ts").type)})
 
 
 def test_absent_columns_say_not_stated() -> None:
-    batch = batch_of(2, {"ts": pa.array([1, 2], EVENTS.field("ts").type), "kind": encoded(pa.array(["a", None]))})
+    batch = batch_of(
+        2, {"ts": pa.array([1, 2], EVENTS.field("ts").type), "kind": encoded(pa.array(["a", None]))}
+    )
     assert batch.schema == EVENTS
     row = check_events(batch).drop_columns(["ts"]).to_pylist()[0]
     assert (row["kind"], row["actor"], row["layer"], row["signal"]) == ("a", "", -1, 0)
@@ -43,5 +45,9 @@ def test_rejects_of_two_kinds_come_in_the_order_of_their_lines() -> None:
     rejects.add(3, "not_json", "x")
     rejects.add_lines(np.array([1, 5]), "no_time", "y")
     decoded = rejects.decoded(NOTHING)
-    assert decoded.rejected == (Rejected(1, "no_time", "y"), Rejected(3, "not_json", "x"), Rejected(5, "no_time", "y"))
+    assert decoded.rejected == (
+        Rejected(1, "no_time", "y"),
+        Rejected(3, "not_json", "x"),
+        Rejected(5, "no_time", "y"),
+    )
     assert Decoded(NOTHING).reasons == {}

@@ -22,7 +22,10 @@ def test_names_are_cut_but_stay_apart(text: str, times: int) -> None:
 
 
 def test_dictionaries_hold_exactly_their_values_in_order_of_appearance() -> None:
-    batch = batch_of(4, {"ts": pa.array(range(4), EVENTS.field("ts").type), "kind": encoded(pa.array(["a", "b", "c", "b"]))})
+    batch = batch_of(
+        4,
+        {"ts": pa.array(range(4), EVENTS.field("ts").type), "kind": encoded(pa.array(["a", "b", "c", "b"]))},
+    )
     part = tidy(batch.slice(1, 3))
     assert part.column("kind").dictionary.to_pylist() == ["b", "c"]
     assert part.column("kind").to_pylist() == ["b", "c", "b"]

@@ -12,11 +12,15 @@ LIMIT = 8
 
 
 def numbered(pieces: list[bytes], limit: int = LIMIT) -> list[tuple[int, bytes | None]]:
-    return [(first + at, line) for first, block in line_blocks(pieces, limit) for at, line in enumerate(block)]
+    return [
+        (first + at, line) for first, block in line_blocks(pieces, limit) for at, line in enumerate(block)
+    ]
 
 
 @given(
-    body=st.lists(st.sampled_from([b"\n", b"a", b"bcd", b"\r", b"0123456789", b"\xef\xbb\xbf"]), max_size=30).map(b"".join),
+    body=st.lists(
+        st.sampled_from([b"\n", b"a", b"bcd", b"\r", b"0123456789", b"\xef\xbb\xbf"]), max_size=30
+    ).map(b"".join),
     size=st.integers(1, 12),
 )
 def test_lines_do_not_depend_on_the_cuts(body: bytes, size: int) -> None:

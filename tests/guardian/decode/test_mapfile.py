@@ -189,7 +189,14 @@ def test_windows_and_otel_and_ait() -> None:
             },
         },
     )
-    assert (beat["kind"], beat["target"], beat["actor"], beat["address"], beat["session"], beat["outcome"]) == (
+    assert (
+        beat["kind"],
+        beat["target"],
+        beat["actor"],
+        beat["address"],
+        beat["session"],
+        beat["outcome"],
+    ) == (
         "Security-Auditing/4624",
         "W2",
         "ana",

@@ -17,7 +17,16 @@ def test_alternatives() -> None:
 
 @pytest.mark.parametrize(
     ("text", "severity"),
-    [("1", 0.0), ("15", 1.0), ("8", 0.5), ("99", 1.0), ("-4", 0.0), ("ERROR", 0.7), ("Error", 0.7), ("inf", 1.0)],
+    [
+        ("1", 0.0),
+        ("15", 1.0),
+        ("8", 0.5),
+        ("99", 1.0),
+        ("-4", 0.0),
+        ("ERROR", 0.7),
+        ("Error", 0.7),
+        ("inf", 1.0),
+    ],
 )
 def test_severities(text: str, severity: float) -> None:
     assert SeverityScale(levels={"error": 0.7}, low=1, high=15).read(text) == severity

@@ -104,7 +104,9 @@ def twin(text: str) -> tuple[int, int]:
         return 0, UNREADABLE
     year, month, day, hour, minute, second, fraction, sign, zone_hour, zone_minute = found.groups()
     try:
-        moment = datetime(max(int(year), 1), int(month), int(day), int(hour or 0), int(minute or 0), tzinfo=UTC)
+        moment = datetime(
+            max(int(year), 1), int(month), int(day), int(hour or 0), int(minute or 0), tzinfo=UTC
+        )
     except ValueError:
         return 0, UNREADABLE
     if int(second or 0) > 60 or int(zone_hour or 0) > 23 or int(zone_minute or 0) > 59:
@@ -202,7 +204,9 @@ def test_columns_that_know_their_unit() -> None:
     ns, _ = column_ns(pa.array([date(2023, 11, 14)]), "iso8601", LATEST)
     assert ns.tolist() == [MOMENT - 22 * 3600 * S]
     assert column_ns(pa.array([True]), "s", LATEST)[1].tolist() == [UNREADABLE]
-    assert column_ns(pa.array(["2023-11-14T22:00:00Z"], pa.large_string()), "iso8601", LATEST)[0].tolist() == [MOMENT]
+    assert column_ns(pa.array(["2023-11-14T22:00:00Z"], pa.large_string()), "iso8601", LATEST)[
+        0
+    ].tolist() == [MOMENT]
     assert column_ns(pa.array([2**64 - 1], pa.uint64()), "ns", LATEST)[1].tolist() == [OUT_OF_RANGE]
 
 
