@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Final, Literal, cast, get_args
+from typing import IO, Final, cast
 
 import pyarrow as pa
 
@@ -31,12 +31,12 @@ from guardian.decode.otlp_json import decode_json_lines
 from guardian.decode.parquetfile import decode_parquet
 from guardian.errors import InputError, MapError, Problem
 
-Format = Literal["ndjson", "csv", "parquet", "otlp"]
+FORMATS: Final = ("ndjson", "csv", "parquet", "otlp")
 Progress = Callable[[int], None]
 """Told after each block how many bytes of the file on disk have been read."""
 Item = tuple[Decoded, pa.Array | None]
 
-_SUFFIXES: Final[dict[str, Format]] = {
+_SUFFIXES: Final[dict[str, str]] = {
     ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".log": "ndjson", ".txt": "ndjson", ".csv": "csv",
     ".parquet": "parquet", ".pq": "parquet", ".otlp": "otlp",
 }  # fmt: skip
@@ -47,7 +47,7 @@ def read(
     path: str | os.PathLike[str],
     *,
     map: str | os.PathLike[str] | Map | None = None,  # noqa: A002  (the public name; nothing here calls the builtin)
-    format: Format | None = None,  # noqa: A002  (same)
+    format: str | None = None,  # noqa: A002  (same)
     batch_size: int = 65_536,
 ) -> Iterator[pa.RecordBatch]:
     """The events of a file as EVENTS record batches, in stored order; labels are left out.
@@ -79,7 +79,7 @@ def read_all(
     path: str | os.PathLike[str],
     *,
     map: str | os.PathLike[str] | Map | None = None,  # noqa: A002  (as in read)
-    format: Format | None = None,  # noqa: A002  (as in read)
+    format: str | None = None,  # noqa: A002  (as in read)
     batch_size: int = 65_536,
     progress: Progress | None = None,
 ) -> Iterator[Item]:
@@ -129,10 +129,10 @@ def _members(raw: IO[bytes], name: str, stack: ExitStack) -> Iterator[tuple[str,
         yield name, raw
 
 
-def _format_of(name: str, stated: Format | None, place: str) -> Format:
+def _format_of(name: str, stated: str | None, place: str) -> str:
     if stated is not None:
-        if stated not in get_args(Format):
-            raise InputError(place, f"expected a format of {', '.join(get_args(Format))}, got {stated}")
+        if stated not in FORMATS:
+            raise InputError(place, f"expected a format of {', '.join(FORMATS)}, got {stated}")
         return stated
     bare = Path(name)
     if bare.suffix.lower() in _COMPRESSED:
@@ -143,9 +143,7 @@ def _format_of(name: str, stated: Format | None, place: str) -> Format:
     return found
 
 
-def _decode(
-    stream: IO[bytes], form: Format, mapping: Map | None, batch_size: int, place: str
-) -> Iterator[Item]:
+def _decode(stream: IO[bytes], form: str, mapping: Map | None, batch_size: int, place: str) -> Iterator[Item]:
     if form == "parquet":
         yield from decode_parquet(stream, mapping, LATEST, batch_size, place)
         return

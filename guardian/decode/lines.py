@@ -35,8 +35,10 @@ def line_blocks(
     carried = 0
     overlong = False
     for data in pieces:
-        cut = data.rfind(b"\n")
-        if cut < 0:
+        lines: list[bytes | None] = list[bytes | None](data.split(b"\n"))
+        head, tail = lines[0], lines.pop()
+        assert head is not None and tail is not None  # noqa: PT018  (None comes in below)
+        if not lines:
             carried += len(data)
             overlong = overlong or carried > limit
             if overlong:
@@ -44,15 +46,11 @@ def line_blocks(
             else:
                 carry.append(data)
             continue
-        lines: list[bytes | None] = list(data[:cut].split(b"\n"))
-        head = lines[0]
-        assert head is not None  # only ever None after the next statement
         lines[0] = None if overlong else _first(b"".join([*carry, head]), number)
         for at in range(0, len(lines), MAX_BLOCK_LINES):
             block = lines[at : at + MAX_BLOCK_LINES]
             yield number, [None if line is not None and len(line) > limit else line for line in block]
             number += len(block)
-        tail = data[cut + 1 :]
         carried, overlong = len(tail), len(tail) > limit
         carry = [] if overlong else [tail]
     if carried:

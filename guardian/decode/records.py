@@ -9,7 +9,6 @@ by one; ``tests/guardian/decode/test_records.py`` holds both to the same result.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
@@ -22,7 +21,6 @@ from guardian.decode.draft import Draft, Floats, Names, id_bytes, layer_of, name
 from guardian.decode.mapping import TEXT_COLUMNS, Alternative, Map, Path, Template, Text
 from guardian.decode.times import MISSING, Int8, Int64, looks_iso, objects_ns
 
-_delete: Final = operator.delitem
 _encode_into: Final = msgspec.json.Encoder().encode_into
 
 GROUP: Final = 256
@@ -116,7 +114,8 @@ class Columns:
     def __init__(self, mapping: Map) -> None:
         self._map = mapping
         self._texts = readers(mapping)
-        self._names: dict[str, list[str]] = {n: [] for n, text in self._texts.items() if text.alternatives}
+        self._kept = {name: understood(mapping, name) for name in self._texts}
+        self._names = {name: _Interned() for name, text in self._texts.items() if text.alternatives}
         self._times: list[Any] = []
         self._choice: list[int] = []
         self._body: list[str | None] = []
@@ -130,8 +129,8 @@ class Columns:
         count = len(records)
         start = len(self._lines)
         self._lines += lines
-        for texts in self._names.values():
-            texts.extend([""] * count)
+        for names in self._names.values():
+            names.codes.extend([0] * count)
         self._times += [None] * count
         self._choice += [0] * count
         self._body += [None] * count
@@ -155,59 +154,30 @@ class Columns:
     def _take(self, group: list[Record], rows: list[int], shape: _Shape) -> None:
         """Read the records of one shape into their rows, and take out of them what was used up."""
         whole: list[str] = []  # fields that every record of the group has used up
-        single: list[list[str]] = [[] for _ in rows]
+        single: dict[int, list[str]] = {}  # further ones, by the record's place in the group
         for name, steps in shape.texts.items():
-            texts = self._read(
-                group, steps, self._texts[name].none, whole, single, understood(self._map, name)
-            )
-            _scatter(self._names[name], rows, texts)
+            texts = _read(group, steps, self._texts[name].none, whole, single, self._kept[name])
+            self._names[name].put(rows, texts)
         if shape.body:
-            texts = self._read(group, shape.body, self._map.body.none, whole, single, None)
+            texts = _read(group, shape.body, self._map.body.none, whole, single, None)
             _scatter(self._body, rows, [text or None for text in texts])
         self._read_times(group, rows, shape.times, whole, single)
-        for row, record, used in zip(rows, group, single, strict=True) if shape.value else ():
-            self._value[row] = _magnitude(record, shape.value, used)
+        if shape.value:
+            for place, (row, record) in enumerate(zip(rows, group, strict=True)):
+                self._value[row], names = _magnitude(record, shape.value)
+                single.setdefault(place, []).extend(names)
         if self._map.label is not None:
             whole += [path.name for path in self._map.label.alternatives]
         for field in set(whole):
-            remove = _delete if field in shape.keys else _remove
-            for record in group:
-                remove(record, field)
-        for record, used in zip(group, single, strict=True):
+            if field in shape.keys:
+                for record in group:
+                    del record[field]
+            else:
+                for record in group:
+                    _remove(record, field)
+        for place, used in single.items():
             for field in used:
-                _remove(record, field)
-
-    def _read(
-        self,
-        group: list[Record],
-        steps: tuple[Step, ...],
-        none: frozenset[str],
-        whole: list[str],
-        single: list[list[str]],
-        kept: Callable[[str], bool] | None,
-    ) -> list[str]:
-        """One text a record; notes the fields that are used up."""
-        texts = _together(group, steps[0], none)
-        if texts is not None:
-            says_all = {kept is None or kept(text) for text in set(texts)}
-            if says_all == {True}:
-                whole += steps[0].names
-            if len(says_all) == 1:
-                return texts
-        if texts is not None:
-            found = [(text, steps[0].names) for text in texts]
-        else:
-            found = [_first(record, steps, none) for record in group]
-        verdicts: dict[str, bool] = {}
-        for (text, names), used in zip(found, single, strict=True):
-            if names and kept is not None:
-                verdict = verdicts.get(text)
-                if verdict is None:
-                    verdict = verdicts[text] = kept(text)
-                if not verdict:
-                    continue
-            used.extend(names)
-        return [text for text, _ in found]
+                _remove(group[place], field)
 
     def _read_times(
         self,
@@ -215,7 +185,7 @@ class Columns:
         rows: list[int],
         times: tuple[tuple[int, bool, Step], ...],
         whole: list[str],
-        single: list[list[str]],
+        single: dict[int, list[str]],
     ) -> None:
         if not times:
             return
@@ -225,7 +195,7 @@ class Columns:
             _scatter(self._times, rows, texts)
             _scatter(self._choice, rows, [choice] * len(rows))
             return
-        for row, record, used in zip(rows, group, single, strict=True):
+        for place, (row, record) in enumerate(zip(rows, group, strict=True)):
             for choice, iso, step in times:
                 found = _walk(record, step.paths[0])
                 if found is None or found == "":
@@ -234,7 +204,7 @@ class Columns:
                 if fits or self._times[row] is None:  # in the wrong form it counts if nothing better follows
                     self._times[row], self._choice[row] = found, choice
                 if fits:
-                    used.extend(step.names)
+                    single.setdefault(place, []).extend(step.names)
                     break
 
     def draft(self, latest: int) -> Draft:
@@ -271,9 +241,7 @@ class Columns:
         texts = self._names.get(name)
         if texts is None:
             return Names(np.zeros(len(self._lines), np.int32), [self._texts[name].const])
-        table: dict[str, int] = {}
-        codes = [table.setdefault(text, len(table)) for text in texts]
-        return Names(codes, list(table))
+        return texts.names()
 
     def _read_ts(self, latest: int) -> tuple[Int64, Int8]:
         units = [time.unit for time in self._map.ts]
@@ -286,6 +254,58 @@ class Columns:
             rows = np.flatnonzero(choice == index)
             ts[rows], verdicts[rows] = objects_ns([self._times[row] for row in rows], unit, latest)
         return ts, verdicts
+
+
+class _Interned:
+    """A column of repeated text while it is being filled, in any order of rows."""
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+        self._table = {"": 0}
+
+    def put(self, rows: list[int], texts: list[str]) -> None:
+        """Set the text of some rows."""
+        codes, table = self.codes, self._table
+        for row, text in zip(rows, texts, strict=True):
+            code = table.get(text)
+            if code is None:
+                code = table[text] = len(table)
+            codes[row] = code
+
+    def names(self) -> Names:
+        """The column with its values in order of first appearance."""
+        codes, values = np.array(self.codes, np.int32), list(self._table)
+        first = np.full(len(values), len(codes))
+        first[codes[::-1]] = np.arange(len(codes))[::-1]
+        order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+        places = np.zeros(len(values), np.int32)
+        places[order] = np.arange(len(order))
+        return Names(places[codes], [values[code] for code in order.tolist()])
+
+
+def _read(
+    group: list[Record],
+    steps: tuple[Step, ...],
+    none: frozenset[str],
+    whole: list[str],
+    single: dict[int, list[str]],
+    kept: Callable[[str], bool] | None,
+) -> list[str]:
+    """One text a record; notes the fields that are used up."""
+    texts = _together(group, steps[0], none)
+    if texts is not None:
+        says_all = {True} if kept is None else {kept(text) for text in set(texts)}
+        if says_all == {True}:
+            whole += steps[0].names
+        if len(says_all) == 1:
+            return texts
+        found = [(text, steps[0].names) for text in texts]
+    else:
+        found = [_first(record, steps, none) for record in group]
+    for place, (text, names) in enumerate(found):
+        if names and (kept is None or kept(text)):
+            single.setdefault(place, []).extend(names)
+    return [text for text, _ in found]
 
 
 def _scatter(column: list[Any], rows: list[int], values: Sequence[Any]) -> None:
@@ -329,13 +349,12 @@ def _first(record: Record, steps: tuple[Step, ...], none: frozenset[str]) -> tup
     return "", ()
 
 
-def _magnitude(record: Record, steps: tuple[Step, ...], used: list[str]) -> float:
+def _magnitude(record: Record, steps: tuple[Step, ...]) -> tuple[float, tuple[str, ...]]:
     for step in steps:
         found = number(_walk(record, step.paths[0]))
         if not math.isnan(found):
-            used.extend(step.names)
-            return found
-    return math.nan
+            return found, step.names
+    return math.nan, ()
 
 
 def _walk(record: Record, path: Path) -> Any:

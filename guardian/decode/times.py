@@ -206,9 +206,9 @@ def _cells(texts: pa.Array, lengths: Int64) -> np.ndarray[Any, np.dtype[np.uint8
         end = starts[0] + len(texts) * lengths[0]
         cells[:, : lengths[0]] = data[starts[0] : end].reshape(len(texts), lengths[0])
         return cells
-    columns = np.arange(width)
-    cells = data[np.minimum(starts[:, None] + columns, len(data) - 1)]
-    cells[columns >= lengths[:, None]] = 0
+    padded = np.concatenate([data[starts[0] : starts[-1] + lengths[-1]], np.zeros(width, np.uint8)])
+    cells = np.lib.stride_tricks.sliding_window_view(padded, width)[starts - starts[0]]
+    cells *= np.arange(width) < lengths[:, None]
     return cells
 
 

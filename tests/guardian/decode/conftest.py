@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 NOW = 1_700_000_000 * 10**9
 TRACE, SPAN = bytes(range(16)), bytes(range(8))
@@ -61,7 +62,7 @@ def traces() -> ExportTraceServiceRequest:
     span.attributes.add(key="server.address").value.string_value = "orders"
     span.attributes.add(key="network.peer.address").value.string_value = "10.0.0.2"
     failed = scope.spans.add(name="work", start_time_unix_nano=NOW - 10, end_time_unix_nano=NOW - 5)
-    failed.status.code = 2
+    failed.status.code = Status.StatusCode.STATUS_CODE_ERROR
     failed.status.message = "out of order"
     failed.events.add(name="exception").attributes.add(key="exception.type").value.string_value = "KeyError"
     return request

@@ -226,17 +226,9 @@ def test_labels_reach_nothing_else() -> None:
 
 
 def test_scalars_as_json_writes_them() -> None:
-    assert [scalar_text(x) for x in ("a", True, False, None, 1, 1.5, 2**70, [], {})] == [
-        "a",
-        "true",
-        "false",
-        "",
-        "1",
-        "1.5",
-        str(2**70),
-        "",
-        "",
-    ]
+    values: list[Any] = ["a", True, False, None, 1, 1.5, 2**70, [], {}]
+    texts = ["a", "true", "false", "", "1", "1.5", str(2**70), "", ""]
+    assert [scalar_text(value) for value in values] == texts
 
 
 def test_a_shape_of_many_keys_is_not_remembered() -> None:
