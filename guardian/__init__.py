@@ -3,6 +3,7 @@
 from guardian.backtest import backtest
 from guardian.config import Config, load
 from guardian.decode import read
-from guardian.engine import Engine, Verdict
+from guardian.engine import Engine
+from guardian.verdict import Verdict
 
 __all__ = ["Config", "Engine", "Verdict", "backtest", "load", "read"]

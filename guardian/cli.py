@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from guardian import texts
-from guardian.errors import GuardianError
+from guardian.errors import GuardianError, MachineError
 
 FOUND_WRONG, BAD_INPUT = 1, 2
 
@@ -95,6 +95,7 @@ def build(language: texts.Language) -> typer.Typer:
         settings = _settings(config)
         _warm_up(errors, say)
         from guardian.replay import replay, tables
+        from xr_telemetry import recordings
 
         summary = replay(
             files,
@@ -104,6 +105,7 @@ def build(language: texts.Language) -> typer.Typer:
             config=settings,
             progress=not json,
             language=language,
+            read=recordings.read if form == "xr" else None,
         )
         if json:
             print(jsonlib.dumps(summary, ensure_ascii=False))
@@ -134,6 +136,41 @@ def build(language: texts.Language) -> typer.Typer:
             print(jsonlib.dumps(result.to_json(), ensure_ascii=False))
         else:
             result.print(Console(), language)
+
+    @app.command("calibrate", help=say("calibrate"))
+    def calibrate_command(
+        files: Annotated[list[Path], typer.Argument(help=say("replay_files"), metavar="FILE…")],
+        map_name: Annotated[str | None, typer.Option("--map", help=say("replay_map"), metavar="MAP")] = None,
+        warmup: Annotated[str, typer.Option(help=say("backtest_warmup"))] = "24h",
+        out: Annotated[Path | None, typer.Option(help=say("calibrate_out"), metavar="FILE")] = None,
+        config: Annotated[Path | None, config_option] = None,
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        settings = _settings(config)
+        _warm_up(errors, say)
+        from guardian.backtest.durations import nanoseconds
+        from guardian.calibrate import calibrate
+
+        fit = calibrate(files, map_name=map_name, warmup_ns=nanoseconds("warmup", warmup), config=settings)
+        if out is not None:
+            _written(out, fit.toml())
+            errors.print(say("written", path=out))
+        if json:
+            print(jsonlib.dumps(fit.to_json()))
+        else:
+            print(fit.toml(), end="")
+            for word, count in fit.exceeded.items():
+                budget = fit.to_json()["budgetPerEntityDay"][word] * 100
+                level = texts.text(f"levels.{word}", language)
+                print(
+                    say(
+                        "budget",
+                        level=level,
+                        budget=f"{budget:g}",
+                        count=count,
+                        days=f"{fit.entity_days:.1f}",
+                    )
+                )
 
     @app.command("verify", help=say("verify"))
     def verify_command(
@@ -203,6 +240,15 @@ def _settings(config: Path | None, **server: Any) -> Any:
     settings = load(config) if config is not None else Config()
     given = {key: value for key, value in server.items() if value is not None}
     return replace(settings, server=replace(settings.server, **given)) if given else settings
+
+
+def _written(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MachineError(
+            f"{path}: cannot be written ({error.strerror}); choose another file with --out"
+        ) from None
 
 
 def _warm_up(errors: Console, say: Any) -> None:

@@ -125,14 +125,21 @@ class Sink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$", description="a name in lower case letters")]
     type: Literal["http", "file"]
-    url: str = ""
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^/?#\s]+([/?]\S*)?)?\Z",
+            description="an address http://… or https://…",
+        ),
+    ] = ""
     path: str = ""
     minimum_level: LevelName = "medium"
     token_env: str = ""
     """Name of the environment variable that holds the bearer token."""
     token_file: str = ""
     timeout_s: Seconds = 10.0
-    batch: Count = 100
+    batch: Annotated[int, Meta(ge=1, le=10_000, description="a whole number, 1 to 10000")] = 100
+    """Alerts sent at once, at most."""
 
 
 class Telemetry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -304,6 +311,10 @@ def _across(values: dict[str, Any]) -> list[Problem]:
         if sink.name in names:
             problems.append(Problem(f"sinks[{index}].name", "a name of its own", _shown(sink.name)))
         names.add(sink.name)
+        if "@" in sink.url.split("?")[0].removeprefix("http://").removeprefix("https://").split("/")[0]:
+            # What stood there is not repeated: it holds a secret.
+            expected = "an address without a credential; token_env or token_file names one"
+            problems.append(Problem(f"sinks[{index}].url", expected, "one with a credential in it"))
         needed = "url" if sink.type == "http" else "path"
         if not getattr(sink, needed):
             problems.append(

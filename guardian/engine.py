@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -21,9 +20,10 @@ from guardian import state as states
 from guardian.config import Calibration, Config, Rules
 from guardian.config import Engine as EngineSettings
 from guardian.errors import StateError
-from guardian.events import ALERTS, CHANNELS, CONTEXT, ROLES, SCORES, check_events
+from guardian.events import ALERTS, CHANNELS, CONTEXT, ROLES, check_events
 from guardian.features import Extractor, Features
 from guardian.survey import Survey
+from guardian.verdict import Scored, Verdict, scores_of
 from guardian.view import EntityView, Reason, View
 from scoring import kernels
 from scoring.layout import (
@@ -43,16 +43,6 @@ CHUNK: Final = 4096
 
 ALL_KINDS: Final = "*"
 """The kind of a reason that is about events of any kind: a burst."""
-
-_ROLE_NAMES: Final = pa.array(ROLES)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What one batch meant: SCORES and ALERTS, in the order of its events."""
-
-    scores: pa.RecordBatch
-    alerts: pa.RecordBatch
 
 
 class Engine:
@@ -101,7 +91,7 @@ class Engine:
         batch = check_events(batch)
         features = self._extract(batch)
         self._count_late(features.ts_ns)
-        score_parts: list[_Scored] = []
+        score_parts: list[Scored] = []
         alert_parts: list[dict[str, Any]] = []
         for start in range(0, len(batch), CHUNK):
             stop = min(start + CHUNK, len(batch))
@@ -109,7 +99,7 @@ class Engine:
             score_parts.append(scored)
             alert_parts += alerts
         verdict = Verdict(
-            scores=_scores(batch, features, score_parts, self._events),
+            scores=scores_of(batch, features, score_parts, self._events),
             alerts=pa.RecordBatch.from_pylist(alert_parts, schema=ALERTS),
         )
         self._events += len(batch)
@@ -205,9 +195,9 @@ class Engine:
 
     def _chunk(
         self, batch: pa.RecordBatch, features: Features, start: int, stop: int
-    ) -> tuple[_Scored, list[dict[str, Any]]]:
+    ) -> tuple[Scored, list[dict[str, Any]]]:
         rows = stop - start
-        scored = _Scored(rows)
+        scored = Scored(rows)
         raised: list[tuple[int, int, dict[str, Any]]] = []
         kinds = batch.column("kind")
         for number, role in enumerate(ROLES):
@@ -337,57 +327,6 @@ class Engine:
             s.kinds.meta[EVICTED] for s in self._roles.values()
         ):
             self._kind_names = self._live(self._kind_names)
-
-
-class _Scored:
-    """What the kernels wrote for one chunk; one array a role, so that each kernel writes contiguous memory."""
-
-    def __init__(self, rows: int) -> None:
-        self.surprisal = np.zeros((len(ROLES), rows, CHANNEL_COUNT), np.float32)
-        self.score = np.zeros((len(ROLES), rows))
-        self.level = np.zeros((len(ROLES), rows), np.int8)
-
-
-def _scores(
-    batch: pa.RecordBatch, features: Features, parts: list[_Scored], first_event: int
-) -> pa.RecordBatch:
-    """SCORES of a batch: by event, then by role, for each role in which the event names somebody."""
-    rows = len(batch)
-    named = np.stack([features.keys[role] != 0 for role in ROLES], axis=1).reshape(-1)
-    event = np.repeat(np.arange(first_event, first_event + rows), len(ROLES))[named]
-    ts = np.repeat(features.ts_ns, len(ROLES))[named]
-    role = np.tile(np.arange(len(ROLES), dtype=np.int8), rows)[named]
-
-    def gathered(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-        whole = np.concatenate(arrays, axis=1) if arrays else np.zeros((len(ROLES), 0))
-        flat: NDArray[Any] = np.ascontiguousarray(whole.T).reshape(-1)[named]
-        return flat
-
-    indices: list[NDArray[np.int32]] = []
-    names: list[pa.Array] = []
-    known = 0
-    for each in ROLES:
-        column = batch.column(each)
-        indices.append(column.indices.to_numpy().astype(np.int32) + known)
-        names.append(column.dictionary)
-        known += len(column.dictionary)
-    entity = np.stack(indices, axis=1).reshape(-1)[named]
-    surprisal = [
-        gathered([part.surprisal[:, :, channel] for part in parts]).astype(np.float32)
-        for channel in range(CHANNEL_COUNT)
-    ]
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(event),
-            pa.array(ts).cast(SCORES.field("ts").type),
-            pa.DictionaryArray.from_arrays(pa.array(role), _ROLE_NAMES),
-            pa.DictionaryArray.from_arrays(pa.array(entity), pa.concat_arrays(names)),
-            *(pa.array(channel) for channel in surprisal),
-            pa.array(gathered([part.score for part in parts]).astype(np.float64)),
-            pa.array(gathered([part.level for part in parts]).astype(np.int8)),
-        ],
-        schema=SCORES,
-    )
 
 
 def _name(

@@ -12,6 +12,10 @@
     ├── JournalError       the journal cannot promise durability
     │   └── JournalFullError  it has no room; the sender must wait
     ├── LedgerError        the MSR log is damaged or would fork; carries the place
+    ├── DeliveryError      a receiver did not take what it was sent
+    │   ├── RetryError     it may take it later
+    │   ├── HoldError      it will not before a person changes something: a credential, an address
+    │   └── PoisonError    it will never take this
     └── MachineError       the machine refuses: port in use, folder not writable, key not found
 
 Errors carry data and build their sentence in ``__str__``. They never hold payloads, secrets or names of people.
@@ -164,6 +168,33 @@ class LedgerError(GuardianError):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
+
+
+class DeliveryError(GuardianError):
+    """A receiver did not take what it was sent. ``said`` is what it answered, cut to a few hundred characters."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
+
+    def __str__(self) -> str:
+        return self.said
+
+
+class RetryError(DeliveryError):
+    """The receiver may take it later, and not before ``wait_s`` seconds where it said so."""
+
+    def __init__(self, said: str, wait_s: float = 0.0) -> None:
+        super().__init__(said)
+        self.wait_s = wait_s
+
+
+class HoldError(DeliveryError):
+    """Nothing will be taken before a person changes a credential or an address; nothing is wrong with what was sent."""
+
+
+class PoisonError(DeliveryError):
+    """The receiver will never take this, however often it is sent."""
 
 
 class MachineError(GuardianError):

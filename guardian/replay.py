@@ -24,10 +24,11 @@ from rich.table import Table
 from guardian import texts
 from guardian.config import Config
 from guardian.decode import Decoded, read_all
-from guardian.engine import Engine, Verdict
+from guardian.engine import Engine
 from guardian.errors import MachineError
 from guardian.events import ALERTS, ROLES, SCORES
 from guardian.levels import Level, level_of
+from guardian.verdict import Verdict
 
 BATCH: Final = 16_384
 """Events a batch: large enough that work per batch disappears, small enough that progress moves."""

@@ -16,6 +16,7 @@ import uvloop
 from aiohttp import web
 from msgspec.structs import replace
 
+from guardian import texts
 from guardian.config import Config
 from guardian.errors import MachineError
 from guardian.gateway import application, check_binding, runner
@@ -33,10 +34,21 @@ def serve(config: Config, folder: Path, *, demo: bool) -> None:
     """
     check_binding(config)
     if demo:
-        # A compressed clock brings an hour of logs, then the same hour of spans: late by the clock, not by the sender.
-        config = replace(config, engine=replace(config.engine, allowed_lateness_s=DEMO_LATENESS_S))
+        config = _for_demo(config)
     _log_to_stderr()
     uvloop.run(_serve(config, folder, demo=demo))
+
+
+def _for_demo(config: Config) -> Config:
+    """The same configuration with what the synthetic day needs: its honeypot, and patience with its clock.
+
+    A compressed clock brings an hour of logs, then the same hour of spans: late by the clock, not by the sender.
+    """
+    from guardian.demo import HONEYPOT
+
+    engine = replace(config.engine, allowed_lateness_s=max(config.engine.allowed_lateness_s, DEMO_LATENESS_S))
+    rules = replace(config.rules, honeypots=(*config.rules.honeypots, HONEYPOT))
+    return replace(config, engine=engine, rules=rules)
 
 
 async def _serve(config: Config, folder: Path, *, demo: bool) -> None:
@@ -57,7 +69,9 @@ async def _serve(config: Config, folder: Path, *, demo: bool) -> None:
         shown = f"[{host}]" if ":" in host else host
         _say(f"guardian xr gateway on ws://{shown}:{xr_port}/ws/xr")
         _say(f"guardian listening on http://{shown}:{port}")
-        playing = asyncio.create_task(_play(shown, port, xr_port, stopping)) if demo else None
+        playing = (
+            asyncio.create_task(_play(shown, port, xr_port, stopping, config.language)) if demo else None
+        )
         await stopping.wait()
         if playing is not None:
             await playing
@@ -80,7 +94,9 @@ async def _listen(app: web.AppRunner, host: str, port: int, key: str) -> int:
     return int(app.addresses[-1][1])
 
 
-async def _play(host: str, port: int, xr_port: int, stopping: asyncio.Event) -> None:
+async def _play(
+    host: str, port: int, xr_port: int, stopping: asyncio.Event, language: texts.Language
+) -> None:
     from guardian.demo import play
 
     log = structlog.get_logger("guardian.demo")
@@ -90,7 +106,7 @@ async def _play(host: str, port: int, xr_port: int, stopping: asyncio.Event) -> 
                 f"http://{host}:{port}",
                 f"ws://{host}:{xr_port}/ws/xr",
                 stop=stopping,
-                announce=lambda key: log.info("demo", part=key, synthetic=True),
+                announce=lambda key: log.info(texts.text(f"demo.{key}", language), synthetic=True),
             )
         except OSError as error:
             log.warning("the demo stopped", reason=str(error))
@@ -109,7 +125,9 @@ def _log_to_stderr() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer()
+            if terminal
+            else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

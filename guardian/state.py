@@ -9,6 +9,8 @@ schema's metadata. The same state gives the same bytes, so a snapshot's SHA-256 
 
 from __future__ import annotations
 
+import ast
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -38,6 +40,10 @@ from scoring.layout import (
 STATE_VERSION: Final = "guardian-state/1"
 
 _SMALLEST: Final = 1024
+
+_SEAL: Final = b"guardian-seal:"
+_OPEN: Final = b"0" * 64
+"""What stands behind _SEAL while the digest of the file is computed; afterwards the digest does."""
 
 
 def new_table(slots: int) -> Table:
@@ -172,12 +178,13 @@ def to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) ->
         "shape": [list(array.shape) for array in arrays.values()],
         "data": [array.tobytes() for array in arrays.values()],
     }
-    schema = _ROW.with_metadata({"version": STATE_VERSION, **dict(sorted(metadata.items()))})
+    told = {"version": STATE_VERSION, "seal": (_SEAL + _OPEN).decode(), **dict(sorted(metadata.items()))}
+    schema = _ROW.with_metadata(told)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.RecordBatch.from_pydict(rows, schema=schema))
     data: bytes = sink.getvalue().to_pybytes()
-    return data
+    return _sealed(data, hashlib.sha256(data).hexdigest().encode())
 
 
 def from_bytes(blob: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -186,12 +193,13 @@ def from_bytes(blob: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     Raises:
         StateError: the bytes are no snapshot, or one of another version.
     """
-    import ast
-
+    if not _is_whole(blob):
+        # Looked at before Arrow does: it ends the whole process on some damaged files.
+        raise StateError("not a snapshot, or a damaged one: its bytes are not those that were saved")
     try:
         table = pa.ipc.open_file(pa.BufferReader(blob)).read_all()
         metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StateError(f"not a snapshot: {error}") from None
     if metadata.get("version") != STATE_VERSION:
         raise StateError(
@@ -205,6 +213,25 @@ def from_bytes(blob: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     except (ValueError, SyntaxError, TypeError) as error:
         raise StateError(f"damaged snapshot: {error}") from None
     return arrays, metadata
+
+
+def _sealed(data: bytes, value: bytes) -> bytes:
+    """The same file with another value in its seal: once in the schema, which comes first, once in the footer."""
+    out = bytearray(data)
+    for at in {data.find(_SEAL), data.rfind(_SEAL)}:
+        out[at + len(_SEAL) : at + len(_SEAL) + len(value)] = value
+    return bytes(out)
+
+
+def _is_whole(blob: bytes) -> bool:
+    at = blob.find(_SEAL) + len(_SEAL)
+    claimed = blob[at : at + len(_OPEN)]
+    return (
+        at >= len(_SEAL)
+        and len(claimed) == len(_OPEN)
+        and hashlib.sha256(_sealed(blob, _OPEN)).hexdigest().encode() == claimed
+        and _sealed(blob, claimed) == blob
+    )
 
 
 def _index_length(slots: int) -> int:

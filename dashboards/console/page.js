@@ -13,13 +13,14 @@ const TIMEOUT_MS = 5_000;
 const LEAST_MINUTES = 2; // the trend starts with this much room and grows to …
 const MOST_MINUTES = 10;
 const ROW_MS = 30_000;
+const HELD_POINTS = 20; // a level that stands this far above its score is said to be held
 
 // What to recommend at a level, as in DOMAIN: it stands beside the level itself, not beside one alert.
 const RECOMMENDED = { none: [], low: [], medium: ["notify"], high: ["block"], critical: ["isolate", "notify"] };
 
 // One list is asked for per second in turn with the others, so that the page costs the service little.
 const LISTS = {
-  alerts: { path: "alerts?limit=8", show: (body) => panels.alerts(body.items) },
+  alerts: { path: "alerts?limit=6", show: (body) => panels.alerts(body.items) },
   protocols: { path: "protocols/events?limit=6", show: (body) => panels.protocols(body.items) },
   isabella: { path: "isabella/decisions?limit=6", show: (body) => panels.isabella(body.items) },
   eoct: { path: "eoct/evaluations?limit=6", show: (body) => panels.eoct(body.items) },
@@ -113,7 +114,7 @@ function hero(level, score, state) {
   if (!$("because").hidden) {
     write($("because"), say("because", { role: word("role", leader.role), entity: leader.entity, channel: word("channel", reason.channel), kind: panels.kindOf(reason) }));
   }
-  $("held").hidden = !(score < floorOf(level));
+  $("held").hidden = !(score < floorOf(level) - HELD_POINTS);
   $("recommended").hidden = !loud;
   if (loud) write($("recommended"), say("recommended", { actions: panels.actions(RECOMMENDED[level]) }));
   document.title = level === "unknown" ? say("title") : `${CHARACTERS[level]} ${word("level", level)} ${rounded} · ${say("title")}`;

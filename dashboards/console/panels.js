@@ -205,7 +205,7 @@ export const protocols = (items) =>
     return {
       outcome,
       head: joined(item.protocolId, spaced(command)),
-      detail: joined(item.phase === outcome ? "" : word("phase", item.phase), reasonWords(verdict.reasons), verdict.severity ? word("level", verdict.severity).toLowerCase() : ""),
+      detail: joined(item.phase === outcome ? "" : word("phase", item.phase), reasonWords(verdict.reasons), outcome === "rejected" && verdict.severity ? word("level", verdict.severity).toLowerCase() : ""),
     };
   });
 
@@ -222,9 +222,9 @@ export const isabella = (items) =>
 export const eoct = (items) =>
   decision("eoct", items, (item) => ({
     outcome: item.verdict,
-    head: item.subjectType,
+    head: joined(item.subjectType, item.subjectId),
     detail: joined(
-      say("risk", { risk: number(Number.isFinite(item.score) ? 1 - item.score : NaN, 2) }),
+      say("risk", { risk: number(Number.isFinite(item.risk) ? item.risk : 1 - item.score, 2) }),
       item.riskLevel ? word("level", item.riskLevel).toLowerCase() : "",
       reasonWords(item.reasons),
     ),
@@ -234,7 +234,7 @@ export const msr = (items) =>
   keyed("msr", items, (item) => item.id, makeLine, (node, item) => {
     part(node, "sign").classList.add("index", "mono");
     write(part(node, "sign"), Number.isInteger(item.index) ? `#${item.index}` : "");
-    line(node, { head: item.action, detail: joined(item.actorId, String(item.hash ?? "").slice(0, 16)), at: item.createdAt });
+    line(node, { head: item.action, detail: joined(String(item.actorId ?? "").slice(0, 20), String(item.hash ?? "").slice(0, 16)), at: item.createdAt });
   });
 
 export const bookpi = (items) =>

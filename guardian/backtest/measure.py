@@ -23,9 +23,10 @@ from guardian.backtest.result import Metrics, Result
 from guardian.backtest.windows import SCORERS, entity_rows, window_frame
 from guardian.config import Config
 from guardian.decode import read_all
-from guardian.engine import Engine, Verdict
+from guardian.engine import Engine
 from guardian.errors import InputError
 from guardian.events import ALERTS, EVENTS, ROLES, SCORES
+from guardian.verdict import Verdict
 from guardian.view import EntityView, Reason
 
 BATCH: Final = 65_536

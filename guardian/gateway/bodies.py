@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from guardian.errors import BodyError, Problem, RequestError
 from guardian.gateway.problems import RefusalError, busy
@@ -46,8 +46,7 @@ class Bodies:
             RefusalError: it took too long (408), or too many bodies are held at once (429).
         """
         limit = min(limit or self._max_body_bytes, self._max_body_bytes)
-        if (request.content_length or 0) > limit:
-            raise _too_large(limit)
+        _check_declared(request, limit)
         chunks: list[bytes] = []
         size = 0
         try:
@@ -72,6 +71,20 @@ class Bodies:
             yield body
         finally:
             self._held_bytes -= size
+
+    async def expect(self, request: web.Request) -> None:
+        """Answer ``Expect: 100-continue`` before the body is sent; a large one need not travel to be refused.
+
+        Raises:
+            BodyError: it will be larger than the limit.
+            HTTPExpectationFailed: something else is expected of us.
+        """
+        if request.headers["Expect"].lower() != "100-continue":
+            raise web.HTTPExpectationFailed
+        _check_declared(request, self._max_body_bytes)
+        if request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # as aiohttp does: the answer itself has not begun
 
     async def read_json(self, request: web.Request) -> dict[str, Any]:
         """The JSON object of a request for a decision.
@@ -99,6 +112,11 @@ class Bodies:
 def encoding_of(request: web.Request) -> str:
     """The content encoding that a sender names, lower case; empty = none."""
     return request.headers.get("Content-Encoding", "").strip().lower()
+
+
+def _check_declared(request: web.Request, limit: int) -> None:
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
 
 
 def _too_large(limit: int) -> BodyError:

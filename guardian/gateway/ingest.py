@@ -58,9 +58,9 @@ def add_routes(router: web.UrlDispatcher, service: Service, bodies: Bodies) -> N
         answer = _json_answer if request.content_type == JSON else _protobuf_answer
         return web.Response(body=answer(receipt, logs=logs), content_type=request.content_type)
 
-    router.add_post("/api/v1/events", events)
-    router.add_post("/v1/logs", otlp)
-    router.add_post("/v1/traces", otlp)
+    router.add_post("/api/v1/events", events, expect_handler=bodies.expect)
+    router.add_post("/v1/logs", otlp, expect_handler=bodies.expect)
+    router.add_post("/v1/traces", otlp, expect_handler=bodies.expect)
 
 
 def _protobuf_answer(receipt: Receipt, *, logs: bool) -> bytes:

@@ -1,6 +1,6 @@
 """Every refusal: as ``application/problem+json`` (RFC 9457), or as an OTLP Status to senders of OTLP.
 
-Owns the table from an error to a status, and both forms. What a sender is told never holds a payload, a path of
+Owns the table from an error to a status, both forms, and that each is counted under its word. What a sender is told never holds a payload, a path of
 this machine or a traceback.
 """
 
@@ -27,6 +27,11 @@ _GRPC_CODES: Final = {408: 4, 404: 5, 405: 12, 429: 8, 500: 13, 503: 14}
 """HTTP status → code of google.rpc.Status; any other is 3, invalid argument."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+Count = Callable[[str], None]
+"""Is told the word of each refusal. The words are a closed set that the code writes, never what a sender sent."""
+
+REFUSED: Final = web.AppKey[Count]("refused")
 
 
 class RefusalError(Exception):
@@ -88,11 +93,12 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except (BodyError, JournalError, MapError, RequestError, RefusalError, web.HTTPException) as error:
         refusal = _refusal(error)
-    except ConnectionError:
-        raise  # the sender is gone; there is nobody to answer
-    except Exception:  # noqa: BLE001  (logged, and answered with 500)
+    except Exception as error:
+        if isinstance(error, ConnectionError) and request.transport is None:
+            raise  # the sender is gone; there is nobody to answer
         _log.exception("a request to %s failed", request.match_info.route.resource)
         refusal = RefusalError(500, "internal", "the service failed on this request; its log says why")
+    request.app[REFUSED](refusal.name)
     if request.path in OTLP_PATHS:
         return as_otlp(refusal, request.content_type)
     return as_problem(refusal)

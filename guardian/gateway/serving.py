@@ -5,29 +5,45 @@ Owns how the parts are put together. Addresses and the order of starting are ``g
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from guardian.config import Server
 from guardian.gateway import boundary, console, deciding, ingest, reading
 from guardian.gateway.bodies import ARRIVAL_S, Bodies
-from guardian.gateway.problems import RefusalError, answer_problems, as_problem
+from guardian.gateway.problems import REFUSED, Count, RefusalError, answer_problems, as_problem
 from guardian.gateway.service import Service
 
 _IDLE_S: Final = 30.0
 _LINGER_S: Final = 2.0
 
 
+def _not_counted(_name: str) -> None:
+    """For those who do not count refusals."""
+
+
 def application(
-    service: Service, *, settings: Server, folder: Path | None = None, arrival_s: float = ARRIVAL_S
+    service: Service,
+    *,
+    settings: Server,
+    folder: Path | None = None,
+    arrival_s: float = ARRIVAL_S,
+    refused: Count = _not_counted,
 ) -> web.Application:
-    """Every route. ``folder`` holds the page; None = where ``console_folder`` finds it."""
+    """Every route.
+
+    ``folder`` holds the page; None = where ``console_folder`` finds it. ``refused`` is called with the word of each
+    refusal, also of what is not HTTP.
+    """
     middlewares = [answer_problems, boundary.check_origin]
     if boundary.is_loopback(settings.host):
         middlewares.append(boundary.check_host)
     app = web.Application(middlewares=middlewares)
+    app[REFUSED] = refused
     app.on_response_prepare.append(boundary.add_headers)
     bodies = Bodies(settings.max_body_bytes, arrival_s=arrival_s)
     ingest.add_routes(app.router, service, bodies)
@@ -41,7 +57,8 @@ def runner(app: web.Application, *, idle_s: float = _IDLE_S) -> web.AppRunner:
     """What serves the application, on as many addresses as are wanted.
 
     Bodies stay as received; there is no access log. A connection that sends no whole request head for ``idle_s`` is
-    closed, new or kept alive; after a refused body the rest is read and thrown away for two seconds at most.
+    closed, new or kept alive, and so is one that takes nothing of its answer for as long; after a refused body the
+    rest is read and thrown away for two seconds at most.
     """
     return _Runner(
         app,
@@ -56,10 +73,21 @@ def runner(app: web.Application, *, idle_s: float = _IDLE_S) -> web.AppRunner:
 class _Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+
+        async def answered(request: Any) -> web.StreamResponse:
+            # Once more around all of it: aiohttp looks at Expect before it asks the middlewares.
+            return await answer_problems(request, made.request_handler)
+
+        return _Server(
+            answered, refused=self.app[REFUSED], request_factory=made.request_factory, **self._kwargs
+        )
 
 
 class _Server(web.Server):
+    def __init__(self, handler: Any, *, refused: Count, **more: Any) -> None:
+        super().__init__(handler, **more)
+        self.refused = refused
+
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
 
@@ -67,7 +95,19 @@ class _Server(web.Server):
 class _Connection(web.RequestHandler):
     """A connection whose answers to what is not HTTP are ours: no version, no echo, no line in a log."""
 
-    __slots__ = ()
+    __slots__ = ("_refused",)
+
+    def __init__(self, manager: _Server, **more: Any) -> None:
+        super().__init__(manager, **more)
+        self._refused = manager.refused
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Have the kernel close the connection of a reader that takes nothing of its answer."""
+        super().connection_made(transport)
+        patience_ms = int(self.keepalive_timeout * 1000)
+        transport.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms
+        )
 
     def handle_error(
         self,
@@ -80,6 +120,7 @@ class _Connection(web.RequestHandler):
         del exc, message  # they repeat what was sent
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer is sent already")
+        self._refused("http")
         refusal = RefusalError(status, "http", "expected a request as HTTP/1.1 describes")
         response = as_problem(refusal)
         response.headers.update(boundary.HEADERS)

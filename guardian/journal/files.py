@@ -17,8 +17,11 @@ class Files:
     """Every file operation of the journal; one method each."""
 
     def lock(self, folder: Path) -> int:
-        """Make the folder if need be and hold it against other processes until ``close``."""
+        """Make the folder if need be, durably, and hold it against other processes until ``close``."""
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        for made in missing:
+            self.sync_folder(made.parent)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -312,7 +312,12 @@ class Journal:
                 self._report_damage(segment, damage)
         self.next_seq = max(expected, 1 if after is None else after + 1)
         if self._segments:
-            self._settle(self._segments[-1])
+            last = self._segments[-1]
+            self._settle(last)
+            if last.damaged:
+                # Nothing goes behind damage that cannot be cut, and a segment is found by its first number: the next
+                # one must not begin where this one does, even if this one holds no intact record.
+                self.next_seq = max(self.next_seq, last.first + 1)
 
     def _settle(self, last: _Segment) -> None:
         """Sync what was found: an unsynced record must not be consumed now and be lost, its number used again."""

@@ -24,7 +24,7 @@ def catalogue(area: str, language: Language) -> dict[str, str]:
     return texts
 
 
-def text(name: str, language: Language, **values: Any) -> str:
+def text(name: str, language: Language, /, **values: Any) -> str:
     """The text ``<area>.<key>`` in one language, its placeholders filled from ``values``.
 
     Raises:

@@ -48,17 +48,20 @@ class Browser:
                 self.complaints.append(json.dumps(message["params"]["args"]))
 
     async def open(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Load a page at a size and in a theme, and wait until it has asked the service once."""
+        """Load a page at a size and in a theme, and wait until the service has answered once, or not."""
         await self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         motion = {"name": "prefers-reduced-motion", "value": "reduce"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme, motion])
-        await self.call("Page.navigate", url=url)
-        await self.until("document.getElementById('connection')?.dataset.state !== 'connecting'")
+        for address in ("about:blank", url):  # so that nothing of the page before is taken for the new one
+            await self.call("Page.navigate", url=address)
+        await self.until("['live', 'lost'].includes(document.getElementById('connection')?.dataset.state)")
 
     async def value(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
-        answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = await self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
@@ -75,12 +78,14 @@ class Browser:
     async def press(self, key: str, code: int) -> None:
         """One key, as a person presses it."""
         for kind in ("keyDown", "keyUp"):
-            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            await self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+            )
 
-    async def picture(self, path: Path, *, whole: bool = True) -> None:
-        """The page as a PNG."""
-        answer = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(answer["data"]))
+    async def picture(self) -> bytes:
+        """The whole page as a PNG: for looking at it, which no test replaces."""
+        answer = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        return base64.b64decode(answer["data"])
 
     async def close(self) -> None:
         """End the reading; whoever started the browser ends it."""

@@ -3,363 +3,495 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from exporters import outbox as boxes
-from exporters.delivery import AuthorisationError, PoisonError, RetryError, Worker
-from exporters.outbox import Alert, Outbox, get_cursor, set_cursor
-from exporters.sinks.file import FileSink
-from exporters.sinks.http import HttpSink, check_credentials
+from exporters import delivery
+from exporters.delivery import Worker
+from exporters.outbox import Outbox
+from exporters.sinks.http import HttpSink
 from exporters.store import Store
 from guardian.config import Sink
-from guardian.errors import MachineError
-from guardian.levels import Level
-
-
-def alert(number: int, level: Level = Level.HIGH) -> Alert:
-    return Alert(
-        id=f"{number:032x}",
-        created_at=10**18 + number,
-        role="address",
-        entity=f"10.0.0.{number}",
-        layer=5,
-        level_from=Level.NONE,
-        level_to=level,
-        score=20.0 * level,
-        reasons=({"channel": "rule", "contribution": 20.0 * level, "kind": "login", "event": number},),
-        event=number,
-        trace_id="",
-        config="c",
-        synthetic=False,
-    )
-
-
-def render(each: Alert) -> dict[str, Any]:
-    return {"metadata": {"uid": each.id}}
+from guardian.errors import HoldError, PoisonError, RetryError
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path / "guardian.db")
-    made.create()
-    yield made
-    made.close()
+def work(settings: Sink, clock: Any, finding: Any) -> Callable[..., Worker]:
+    def make(outbox: Outbox, sink: Any, settings: Sink = settings, **changed: Any) -> Worker:
+        return Worker(
+            outbox, settings, sink, **{"render": finding, "clock": clock, "jitter": lambda: 1.0} | changed
+        )
+
+    return make
 
 
-def filled(store: Store, sinks: Sequence[Sink], alerts: Sequence[Alert]) -> Outbox:
-    outbox = Outbox(store, sinks)
-    with store.transaction() as connection:
-        outbox.add(connection, alerts)
-    return outbox
+def ids(*numbers: int) -> list[str]:
+    return [f"{number:032x}" for number in numbers]
 
 
-FILE = Sink(name="file", type="file", path="x", minimum_level="medium", batch=3)
+async def test_delivered_in_order_and_in_batches(filled: Any, work: Any, scripted: Any) -> None:
+    sink = scripted()
+    worker = work(filled(7), sink)
+    worker.stop()
+    await worker.run()
+    assert sink.taken == ids(*range(7))
+    assert sink.offered == [3, 3, 1]
+    assert sink.closed
 
 
-class Scripted:
-    """A sink that answers as it is told, and keeps what it took."""
+async def test_a_receiver_that_is_down_gets_everything_later(
+    filled: Any, work: Any, scripted: Any, clock: Any, alert: Any
+) -> None:
+    outbox = filled(1)
+    sink = scripted(RetryError("down"), RetryError("busy", 30.0), OSError("cable"), KeyError("a mistake"))
+    worker = work(outbox, sink)
+    waits = []
+    for _ in range(4):
+        waits.append(await worker.step())
+        clock.pass_s(waits[-1] / 2)
+        assert 0.0 < await worker.step() <= waits[-1] / 2, "not due yet"
+        clock.pass_s(waits[-1] / 2)
+    assert waits == [0.5, 30.0, 2.0, 4.0]
+    assert outbox.counts()["siem"]["pending"] == 1
+    assert await worker.step() == 0.0
+    assert sink.taken == ids(0)
+    sink.answers = [RetryError("down")]
+    with outbox._store.transaction() as connection:
+        outbox.add(connection, [alert(1)])
+    assert await worker.step() == 0.5, "after a success, waits are short again"
 
-    def __init__(self, *answers: Exception | None) -> None:
-        self.answers = list(answers)
+
+async def test_a_pause_holds_for_all_that_waits(filled: Any, work: Any, scripted: Any, clock: Any) -> None:
+    """More is waiting than one batch: the receiver that asked for time is still left alone."""
+    outbox = filled(50)
+    sink = scripted(RetryError("HTTP 429", 20.0))
+    worker = work(outbox, sink)
+    assert await worker.step() == 20.0
+    for _ in range(19):
+        clock.pass_s(1.0)
+        assert await worker.step() > 0.0
+    assert sink.offered == [3]
+    again = work(outbox, sink)
+    assert await again.step() > 0.0, "nor does a restart cut it short"
+    clock.pass_s(1.0)
+    while await again.step() == 0.0:
+        pass
+    assert sink.taken == ids(*range(50)), "and the order is kept"
+
+
+async def test_a_wall_clock_that_is_set_back_stops_nothing(
+    filled: Any, work: Any, scripted: Any, clock: Any
+) -> None:
+    sink = scripted(RetryError("for ever", 1e300))
+    worker = work(filled(1), sink)
+    assert await worker.step() == delivery.LONGEST_ASKED_S
+    clock.now -= 10**18
+    assert await worker.step() == 0.0
+    assert sink.taken == ids(0)
+
+
+async def test_a_receiver_that_asks_for_no_pause_gets_one(filled: Any, work: Any, scripted: Any) -> None:
+    worker = work(filled(1), scripted(RetryError("HTTP 429", 0.0)), jitter=lambda: 0.0)
+    assert await worker.step() == 0.01
+
+
+async def test_a_whole_day_of_outage(filled: Any, work: Any, scripted: Any, clock: Any) -> None:
+    outbox = filled(30)
+    start = clock.now
+    sink = scripted()
+    worker = work(outbox, sink)
+    while clock.now - start < 24 * 3600 * 10**9:
+        sink.answers = [RetryError("down")]
+        clock.pass_s(await worker.step())
+    assert 1440 <= len(sink.offered) <= 1460, "once a minute after the first ones, however much is waiting"
+    sink.answers = []
+    while await worker.step() == 0.0:
+        pass
+    assert sink.taken == ids(*range(30))
+
+
+async def test_a_credential_that_does_not_work_parks_and_drops_nothing(
+    filled: Any, work: Any, scripted: Any, clock: Any
+) -> None:
+    outbox = filled(5)
+    sink = scripted(HoldError("HTTP 401"), HoldError("HTTP 401"))
+    worker = work(outbox, sink)
+    for attempt in (1, 2):
+        wait = await worker.step()
+        assert outbox.counts()["siem"] == {
+            "pending": 2,
+            "delivered": 0,
+            "parked": 3,
+            "dead": 0,
+            "suppressed": 0,
+        }
+        assert await worker.step() > 0.0
+        assert len(sink.offered) == attempt, "a wrong credential is not tried with every batch that waits"
+        clock.pass_s(wait)
+    while await worker.step() == 0.0:
+        pass
+    assert outbox.counts()["siem"]["delivered"] == 5
+    assert sink.taken == ids(*range(5))
+
+
+class Picky:
+    """A sink that refuses any batch with certain alerts in it."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refused = set(refused)
         self.taken: list[str] = []
-        self.closed = False
+        self.requests = 0
 
     async def write(self, items: Sequence[dict[str, Any]]) -> None:
-        answer = self.answers.pop(0) if self.answers else None
-        if answer is not None:
-            raise answer
-        self.taken += [item["metadata"]["uid"] for item in items]
+        self.requests += 1
+        offered = [item["metadata"]["uid"] for item in items]
+        if self.refused & set(offered):
+            raise PoisonError("HTTP 400 what is this")
+        self.taken += offered
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_one_refused_alert_does_not_take_others_with_it(filled: Any, work: Any) -> None:
+    settings = Sink(name="siem", type="file", path="x", batch=100)
+    outbox = filled(100, settings)
+    sink = Picky(*ids(41))
+    assert await work(outbox, sink, settings).step() == 0.0
+    assert outbox.counts()["siem"] == {"pending": 0, "delivered": 99, "parked": 0, "dead": 1, "suppressed": 0}
+    assert sink.taken == ids(*range(41), *range(42, 100))
+    assert sink.requests <= 15, "it is found by halves"
+    with outbox._store.reading() as connection:
+        (said,) = connection.exec_driver_sql("SELECT last_error FROM outbox WHERE state = 'dead'").scalars()
+    assert said == "HTTP 400 what is this"
+
+
+async def test_a_pause_in_the_middle_of_a_refused_batch(filled: Any, work: Any, scripted: Any) -> None:
+    settings = Sink(name="siem", type="file", path="x", batch=4)
+    outbox = filled(4, settings)
+    sink = scripted(PoisonError("all four"), RetryError("the first two", 5.0))
+    assert await work(outbox, sink, settings).step() == 5.0
+    assert sink.offered == [4, 2], "the second half waits behind the first"
+    assert outbox.counts()["siem"]["pending"] == 4
+
+
+outcomes = st.sampled_from(
+    [None, RetryError("x"), RetryError("x", 9.0), HoldError("x"), PoisonError("x"), OSError(), ValueError()]
+)
+_examples = iter(range(10**6))
+
+
+@pytest.fixture(scope="module")
+def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    store = Store(tmp_path_factory.mktemp("answers") / "guardian.db")
+    store.create()
+    yield store
+    store.close()
+
+
+@hypothesis_settings(max_examples=40)
+@given(count=st.integers(0, 8), answers=st.lists(outcomes, max_size=12))
+def test_whatever_is_answered_nothing_vanishes(
+    one_store: Store, scripted: Any, finding: Any, alert: Any, count: int, answers: list[Exception | None]
+) -> None:
+    example = next(_examples)
+    settings = Sink(name=f"s{example}", type="file", path="x", batch=3)
+    outbox = Outbox(one_store, [settings])
+    alerts = [alert(example * 100 + number) for number in range(count)]
+    with one_store.transaction() as connection:
+        outbox.add(connection, alerts)
+    now = [0]
+    sink = scripted(*answers)
+    worker = Worker(outbox, settings, sink, render=finding, clock=lambda: now[0], jitter=lambda: 0.5)
+
+    async def run() -> None:
+        for _ in range(4 * len(answers) + 20):
+            wait = await worker.step()
+            counts = outbox.counts()[settings.name]
+            assert sum(counts.values()) == count
+            assert counts["delivered"] == len(sink.taken)
+            now[0] += int(wait * 1e9) + 1
+
+    asyncio.run(run())
+    counts = outbox.counts()[settings.name]
+    assert counts["pending"] == counts["parked"] == 0
+    assert sorted(sink.taken) == sink.taken, "in the order in which they were raised"
+    assert len(set(sink.taken)) == len(sink.taken) == count - counts["dead"]
+
+
+class Stuck:
+    """A sink that never answers."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.closed = False
+
+    async def write(self, _items: Sequence[dict[str, Any]]) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         self.closed = True
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 10**18
-
-    def __call__(self) -> int:
-        return self.now
-
-
-def worker(outbox: Outbox, sink: Scripted, clock: Clock | None = None) -> Worker:
-    return Worker(outbox, FILE, sink, render=render, clock=clock or Clock(), jitter=lambda: 1.0)
-
-
-def test_an_alert_is_accepted_once(store: Store) -> None:
-    outbox = filled(store, [FILE], [alert(1), alert(2, Level.LOW)])
-    with store.transaction() as connection:
-        assert outbox.add(connection, [alert(1), alert(3)]) == [alert(3)]
-        set_cursor(connection, "engine", 7)
-        set_cursor(connection, "engine", 9)
-    with store.reading() as connection:
-        assert get_cursor(connection, "engine") == 9
-        assert get_cursor(connection, "other") == 0
-    assert outbox.counts() == {
-        "file": {"pending": 2, "delivered": 0, "parked": 0, "dead": 0, "suppressed": 1},
-    }
-    items, total = outbox.page(limit=2, offset=0)
-    assert total == 3
-    assert [item["id"] for item in items] == [alert(3).id, alert(2).id]
-    assert items[0]["recommendedAction"] == ["block"]
-    assert items[0]["layer"] == "L5"
+async def test_a_slow_sink_never_delays_another(filled: Any, work: Any, scripted: Any) -> None:
+    settings = [Sink(name=name, type="file", path="x", batch=2) for name in ("slow", "fast")]
+    outbox = filled(10, *settings)
+    stuck, sink = Stuck(), scripted()
+    slow, fast = work(outbox, stuck, settings[0], drain_s=0.0), work(outbox, sink, settings[1])
+    running = asyncio.create_task(slow.run())
+    await stuck.asked.wait()
+    fast.stop()
+    await fast.run()
+    assert sink.taken == ids(*range(10))
+    slow.stop()
+    await running
+    assert stuck.closed
+    assert outbox.counts()["slow"]["pending"] == 10
 
 
-async def test_delivered_in_order_and_in_batches(store: Store) -> None:
-    outbox = filled(store, [FILE], [alert(n) for n in range(7)])
-    sink = Scripted()
-    work = worker(outbox, sink)
-    work.stop()
-    await work.run()
-    assert sink.taken == [alert(n).id for n in range(7)]
+async def test_stopping_waits_only_so_long(filled: Any, work: Any) -> None:
+    outbox = filled(4)
+    stuck = Stuck()
+    worker = work(outbox, stuck, drain_s=0.05)
+    worker.stop()
+    await worker.run()
+    assert stuck.closed
+    assert outbox.counts()["siem"]["pending"] == 4, "what was not delivered is still owed"
+    worker.stop()  # once more does no harm
+
+
+async def test_stopping_during_a_pause_does_not_wait_for_its_end(
+    filled: Any, work: Any, scripted: Any
+) -> None:
+    sink = scripted(RetryError("later", 3000.0))
+    worker = work(filled(1), sink)
+    running = asyncio.create_task(worker.run())
+    while not sink.offered:
+        await asyncio.sleep(0.01)
+    worker.stop()
+    await running
     assert sink.closed
 
 
-async def test_a_receiver_that_is_down_gets_everything_later(store: Store) -> None:
-    outbox = filled(store, [FILE], [alert(1)])
-    clock = Clock()
-    sink = Scripted(RetryError("down"), RetryError("busy", 30.0), OSError("cable"))
-    work = worker(outbox, sink, clock)
-    waits = []
-    for _ in range(3):
-        waits.append(await work.step())
-        assert await work.step() > 0.0, "not due yet"
-        clock.now += int(waits[-1] * 1e9)
-    assert waits == [0.5, 30.0, 1.0]
-    assert outbox.counts()["file"]["pending"] == 1
-    assert await work.step() == 0.0
-    assert sink.taken == [alert(1).id]
-
-
-async def test_a_whole_day_of_outage(store: Store) -> None:
-    outbox = filled(store, [FILE], [alert(n) for n in range(5)])
-    clock = Clock()
-    start = clock.now
-    sink = Scripted()
-    work = worker(outbox, sink, clock)
-    attempts = 0
-    while clock.now - start < 24 * 3600 * 10**9:
-        sink.answers = [RetryError("down")]
-        wait = await work.step()
-        attempts += not sink.answers
-        clock.now += max(int(wait * 1e9), 10**9)
-    assert 1400 <= attempts <= 1800, "about once a minute, after the first ones"
-    sink.answers = []
-    clock.now += 61 * 10**9
-    while await work.step() == 0.0:
-        pass
-    assert sink.taken == [alert(n).id for n in range(5)]
-
-
-async def test_a_credential_that_does_not_work_parks_and_drops_nothing(store: Store) -> None:
-    outbox = filled(store, [FILE], [alert(1)])
-    clock = Clock()
-    sink = Scripted(AuthorisationError("HTTP 401"))
-    work = worker(outbox, sink, clock)
-    wait = await work.step()
-    assert outbox.counts()["file"]["parked"] == 1
-    clock.now += int(wait * 1e9)
-    await work.step()
-    assert outbox.counts()["file"]["delivered"] == 1
-
-
-async def test_one_poisoned_alert_does_not_take_others_with_it(store: Store) -> None:
-    outbox = filled(store, [FILE], [alert(1), alert(2), alert(3)])
-    sink = Scripted(PoisonError("a batch"), None, PoisonError("HTTP 400: no"), None)
-    assert await worker(outbox, sink).step() == 0.0
-    assert outbox.counts()["file"] == {"pending": 0, "delivered": 2, "parked": 0, "dead": 1, "suppressed": 0}
-    assert sink.taken == [alert(1).id, alert(3).id]
-
-
-outcomes = st.sampled_from(
-    [None, RetryError("x"), RetryError("x", 0.0), AuthorisationError("x"), PoisonError("x"), OSError()]
-)
-
-
-@given(
-    levels=st.lists(st.sampled_from(list(Level)[1:]), max_size=8),
-    answers=st.lists(outcomes, max_size=12),
-    repeats=st.booleans(),
-)
-def test_the_law_of_conservation(
-    tmp_path_factory: pytest.TempPathFactory,
-    levels: list[Level],
-    answers: list[Exception | None],
-    repeats: bool,
+async def test_new_alerts_wake_it(
+    store: Store, filled: Any, work: Any, scripted: Any, alert: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """accepted = delivered + pending + parked + dead + suppressed, at every step."""
-    store = Store(tmp_path_factory.mktemp("law") / "guardian.db")
-    store.create()
-    alerts = [alert(n, level) for n, level in enumerate(levels)]
-    outbox = filled(store, [FILE], alerts * (2 if repeats else 1))
-    clock = Clock()
-    work = worker(outbox, Scripted(*answers), clock)
-
-    async def run() -> None:
-        for _ in range(len(answers) + 3):
-            await work.step()
-            assert sum(outbox.counts()["file"].values()) == len(alerts)
-            clock.now += 61 * 10**9
-
-    asyncio.run(run())
-    store.close()
+    monkeypatch.setattr(delivery, "IDLE_S", 3600.0)
+    outbox = filled(0)
+    sink = scripted()
+    worker = work(outbox, sink)
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(0.05)
+    with store.transaction() as connection:
+        outbox.add(connection, [alert(1)])
+    worker.wake()
+    while not sink.taken:
+        await asyncio.sleep(0.01)
+    worker.stop()
+    await running
+    assert sink.taken == ids(1)
 
 
-async def received(
-    answer: Callable[[web.Request], web.Response], settings: Sink, items: Sequence[dict[str, Any]]
-) -> list[web.Request]:
-    seen: list[web.Request] = []
+async def test_a_database_that_fails_does_not_end_delivery(
+    filled: Any, work: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = filled(2)
+    real, failures = outbox.mark, [OSError("disk full"), OSError("disk full")]
 
-    async def handle(request: web.Request) -> web.Response:
-        await request.read()
-        seen.append(request)
-        return answer(request)
+    def mark(*arguments: Any, **named: Any) -> None:
+        if failures:
+            raise failures.pop()
+        real(*arguments, **named)
 
-    app = web.Application()
-    app.router.add_post("/in", handle)
-    server = web.AppRunner(app)
-    await server.setup()
-    await web.TCPSite(server, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{server.addresses[0][1]}/in"
-    sink = HttpSink(Sink(**{**{f: getattr(settings, f) for f in settings.__struct_fields__}, "url": url}))
-    try:
-        await sink.write(items)
-    finally:
-        await sink.close()
-        await server.cleanup()
-    return seen
+    monkeypatch.setattr(outbox, "mark", mark)
+    sink = scripted()
+    worker = work(outbox, sink, jitter=lambda: 0.0)
+    running = asyncio.create_task(worker.run())
+    while outbox.counts()["siem"]["delivered"] < 2:
+        await asyncio.sleep(0.01)
+    worker.stop()
+    await running
+    assert sink.taken == ids(0, 1) * 3, "told again, with the same ids"
 
 
-HTTP = Sink(name="siem", type="http", url="-", timeout_s=0.5)
-ITEMS = [render(alert(1)), render(alert(2))]
+async def test_one_span_an_attempt(filled: Any, work: Any, scripted: Any) -> None:
+    spans: list[tuple[str, dict[str, Any]]] = []
+
+    @contextlib.contextmanager
+    def span(name: str, **attributes: Any) -> Iterator[None]:
+        spans.append((name, attributes))
+        yield
+
+    worker = work(filled(4), scripted(), span=span)
+    while await worker.step() == 0.0:
+        pass
+    assert spans == [("guardian.delivery", {"sink": "siem", "alerts": count}) for count in (3, 1)]
+
+
+class Receiver:
+    """An HTTP endpoint that misbehaves as it is told, then takes everything."""
+
+    def __init__(self, *moods: Any) -> None:
+        self.moods = list(moods)
+        self.received: list[str] = []
+        self.closing = asyncio.Event()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        mood = self.moods.pop(0) if self.moods else 200
+        if mood == "slow":
+            await self.closing.wait()
+        if mood == "hang up":
+            assert request.transport is not None
+            request.transport.close()
+        if mood == "taken, then hang up":
+            self.received += [item["metadata"]["uid"] for item in body]
+            assert request.transport is not None
+            request.transport.close()
+        if isinstance(mood, int) and mood < 300:
+            self.received += [item["metadata"]["uid"] for item in body]
+        return web.Response(status=mood if isinstance(mood, int) else 200, headers={"Retry-After": "7"})
+
+    @asynccontextmanager
+    async def listening(self, port: int = 0) -> AsyncIterator[int]:
+        app = web.Application()
+        app.router.add_post("/in", self._answer)
+        server = web.AppRunner(app, shutdown_timeout=0.0)
+        await server.setup()
+        await web.TCPSite(server, "127.0.0.1", port).start()
+        try:
+            yield server.addresses[0][1]
+        finally:
+            self.closing.set()
+            await server.cleanup()
 
 
 @pytest.mark.parametrize(
-    ("status", "error"),
+    ("mood", "state", "wait"),
     [
-        *((status, None) for status in (200, 204)),
-        *((status, RetryError) for status in (302, 429, 500, 503)),
-        *((status, AuthorisationError) for status in (401, 403)),
-        *((status, PoisonError) for status in (400, 413, 422)),
+        (500, "pending", 7.0),
+        (503, "pending", 7.0),
+        (429, "pending", 7.0),
+        (401, "parked", delivery.PARKED_WAIT_S),
+        (403, "parked", delivery.PARKED_WAIT_S),
+        (404, "parked", delivery.PARKED_WAIT_S),
+        ("slow", "pending", 0.5),
+        ("hang up", "pending", 0.5),
+        ("taken, then hang up", "pending", 0.5),
     ],
 )
-async def test_what_answers_mean(status: int, error: type[Exception] | None) -> None:
-    def answer(_request: web.Request) -> web.Response:
-        return web.Response(status=status, text="why " * 1000, headers={"Retry-After": "7"})
-
-    if error is None:
-        (request,) = await received(answer, HTTP, ITEMS)
-        assert await request.json() == ITEMS
-        return
-    with pytest.raises(error) as caught:
-        await received(answer, HTTP, ITEMS)
-    assert len(str(caught.value)) < 400
-    if isinstance(caught.value, RetryError):
-        assert caught.value.wait_s == 7.0
-
-
-async def test_the_token_is_read_anew(tmp_path: Path) -> None:
-    secret = tmp_path / "token"
-    secret.write_text("t0ken\n")
-    settings = Sink(name="siem", type="http", url="-", token_file=str(secret))
-    (request,) = await received(lambda _request: web.Response(), settings, ITEMS)
-    assert request.headers["Authorization"] == "Bearer t0ken"
-    secret.unlink()
-    with pytest.raises(AuthorisationError, match="token_file"):
-        await received(lambda _request: web.Response(), settings, ITEMS)
-    with pytest.raises(MachineError, match=r"sinks\.siem\.token_file"):
-        check_credentials(settings)
+async def test_a_real_receiver_that_misbehaves(
+    filled: Any, work: Any, clock: Any, mood: Any, state: str, wait: float
+) -> None:
+    receiver = Receiver(mood, mood, 200)
+    async with receiver.listening() as port:
+        settings = Sink(
+            name="siem", type="http", url=f"http://127.0.0.1:{port}/in", timeout_s=0.3, minimum_level="low"
+        )
+        outbox = filled(5, settings)
+        sink = HttpSink(settings)
+        worker = work(outbox, sink, settings)
+        assert await worker.step() == wait
+        assert outbox.counts()["siem"][state] == 5
+        clock.pass_s(wait)
+        clock.pass_s(await worker.step())
+        assert await worker.step() == 0.0
+        await sink.close()
+    assert outbox.counts()["siem"]["delivered"] == 5
+    assert set(receiver.received) == set(ids(*range(5)))
 
 
-async def test_nobody_listens() -> None:
-    sink = HttpSink(Sink(name="siem", type="http", url="http://127.0.0.1:9/in"))
-    with pytest.raises(RetryError):
-        await sink.write(ITEMS)
-    await sink.close()
-
-
-async def test_a_torn_line_is_cut_before_more_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "a.jsonl"
-    sink = FileSink(path)
-    await sink.write(ITEMS)
-    await sink.close()
-    with path.open("ab") as file:
-        file.write(b'{"metadata":{"uid":"torn' + b"x" * 100_000)
-    again = FileSink(path)
-    await again.write([render(alert(3))])
-    await again.close()
-    assert [json.loads(line)["metadata"]["uid"] for line in path.read_text().splitlines()] == [
-        alert(n).id for n in (1, 2, 3)
-    ]
-    with pytest.raises(MachineError, match="cannot be written"):
-        FileSink(Path("/proc/no/a.jsonl"))
+async def test_a_receiver_that_refuses_connections_and_then_a_body(
+    filled: Any, work: Any, clock: Any
+) -> None:
+    receiver = Receiver(400, 413, 422, 200, 200)
+    async with receiver.listening() as port:
+        pass
+    settings = Sink(name="siem", type="http", url=f"http://127.0.0.1:{port}/in", minimum_level="low")
+    outbox = filled(3, settings)
+    sink = HttpSink(settings)
+    worker = work(outbox, sink, settings)
+    assert await worker.step() == 0.5
+    clock.pass_s(0.5)
+    async with receiver.listening(port):
+        # 400 to all three, 413 to the first alone, 422 to the other two, and then each of them is taken.
+        assert await worker.step() == 0.0
+        await sink.close()
+    assert receiver.received == ids(1, 2)
+    assert outbox.counts()["siem"] == {"pending": 0, "delivered": 2, "parked": 0, "dead": 1, "suppressed": 0}
 
 
 _CHILD = """
-import asyncio, sys
+import asyncio, os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from tests.exporters.test_delivery import FILE, render
 from exporters.delivery import Worker
 from exporters.outbox import Outbox
 from exporters.sinks.file import FileSink
 from exporters.store import Store
-store = Store(Path(sys.argv[1]) / "guardian.db")
-store.create()
-work = Worker(Outbox(store, [FILE]), FILE, FileSink(Path(sys.argv[1]) / "out.jsonl"), render=render)
-print("ready", flush=True)
-asyncio.run(work.run())
+from guardian.config import Sink
+
+folder, moment = Path(sys.argv[1]), sys.argv[2]
+settings = Sink(name="siem", type="file", path="x", batch=3)
+
+class Killed(FileSink):
+    writes = 0
+    async def write(self, items):
+        Killed.writes += 1
+        if Killed.writes == 3 and moment == "inside":
+            os.write(self._descriptor, b'{"metadata":{"uid":"to')
+            os.kill(os.getpid(), signal.SIGKILL)
+        await super().write(items)
+        if Killed.writes == 3 and moment == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    store = Store(folder / "guardian.db")
+    store.create()
+    sink = Killed(folder / "out.jsonl")
+    worker = Worker(Outbox(store, [settings]), settings, sink, render=lambda each: {"metadata": {"uid": each.id}})
+    if moment == "never":
+        worker.stop()
+    await worker.run()
+    store.close()
+
+asyncio.run(main())
 """
 
 
-def test_kills_between_writing_and_marking_lose_nothing(tmp_path: Path) -> None:
+def test_kills_lose_nothing_and_change_no_id(tmp_path: Path, alert: Any, settings: Sink) -> None:
+    """Killed after a batch is in the file and before the outbox knows, and in the middle of a line."""
     store = Store(tmp_path / "guardian.db")
     store.create()
-    count = 300
-    filled(store, [FILE], [alert(n) for n in range(count)])
+    count = 20
+    with store.transaction() as connection:
+        Outbox(store, [settings]).add(connection, [alert(number) for number in range(count)])
     store.close()
-    root = str(Path(__file__).parents[2])
-    out = tmp_path / "out.jsonl"
-    for _ in range(6):
-        with subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(tmp_path), root], stdout=subprocess.PIPE, text=True
-        ) as child:
-            assert child.stdout is not None
-            child.stdout.readline()
-            before = out.read_bytes().count(b"\n")
-            while out.read_bytes().count(b"\n") < min(before + 40, count):
-                pass
-            child.kill()
-    store = Store(tmp_path / "guardian.db")
-    store.create()
-    outbox = Outbox(store, [FILE])
-
-    async def finish() -> None:
-        sink = FileSink(out)
-        work = Worker(outbox, FILE, sink, render=render)
-        while await work.step() == 0.0:
-            pass
-        await sink.close()
-
-    asyncio.run(finish())
-    store.close()
-    ids = [json.loads(line)["metadata"]["uid"] for line in out.read_text().splitlines()]
-    assert set(ids) == {alert(n).id for n in range(count)}
-    assert len(ids) <= count + 6 * FILE.batch, "at most one batch is told again after each kill"
-
-
-def test_states_are_the_ones_the_metric_names() -> None:
-    from exporters.metrics import METRICS
-
-    (row,) = [row for row in METRICS if row.name == "tamv_guardian_outbox_rows"]
-    assert row.labels["state"] == boxes.STATES
+    for moment in ("after", "inside", "never"):
+        child = subprocess.run(
+            [sys.executable, "-c", _CHILD, str(tmp_path), moment], cwd=Path(__file__).parents[2], check=False
+        )
+        assert child.returncode == (0 if moment == "never" else -signal.SIGKILL)
+    found = [
+        json.loads(line)["metadata"]["uid"] for line in (tmp_path / "out.jsonl").read_text().splitlines()
+    ]
+    assert set(found) == set(ids(*range(count)))
+    assert len(found) == count + settings.batch, (
+        "one batch was told twice, after the one kill that could not know"
+    )
+    again = Store(tmp_path / "guardian.db")
+    assert Outbox(again, [settings]).counts()["siem"]["delivered"] == count
+    again.close()

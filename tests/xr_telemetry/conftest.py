@@ -96,7 +96,7 @@ async def hear(socket: ClientConnection, *kinds: str) -> dict[str, Any]:
 async def until(condition: Any) -> None:
     """Wait for something that the loop is about to do."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  (a count of the gateway, which signals nobody)
+        while not condition():
             await asyncio.sleep(0.005)
 
 

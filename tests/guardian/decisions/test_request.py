@@ -126,7 +126,9 @@ def problems(read: Any, body: bytes) -> list[Problem]:
 @pytest.mark.parametrize("read", READERS)
 @given(body=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(read: Any, body: bytes):
-    assert [problem.key for problem in problems(read, body)] == [BODY]
+    told = [problem.key for problem in problems(read, body)]
+    assert told
+    assert told == [BODY] or body.strip().startswith(b"{"), "a JSON object is told by its keys"
 
 
 @pytest.mark.parametrize("read", READERS)

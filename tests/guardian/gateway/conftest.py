@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 
 from guardian.config import Server
@@ -114,6 +116,8 @@ class Face:
     service: FakeService
     port: int
     client: aiohttp.ClientSession
+    refused: Counter[str]
+    server: web.Server
 
     async def get(self, path: str, **more: Any) -> tuple[int, Any, Any]:
         return await self.ask("GET", path, **more)
@@ -133,6 +137,11 @@ class Face:
 Serve = Callable[..., Awaitable[Face]]
 
 
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], uvloop.Loop]]:
+    """The loop that the service runs on: it treats sockets unlike asyncio's own."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
@@ -140,14 +149,17 @@ async def serve() -> AsyncIterator[Serve]:
         async def started(*, idle_s: float = 30.0, max_body_bytes: int = 16 * 2**20, **more: Any) -> Face:
             service = FakeService()
             settings = Server(max_body_bytes=max_body_bytes, host=more.pop("host", "127.0.0.1"))
-            running = runner(application(service, settings=settings, **more), idle_s=idle_s)
+            refused: Counter[str] = Counter()
+            app = application(service, settings=settings, refused=lambda name: refused.update([name]), **more)
+            running = runner(app, idle_s=idle_s)
             await running.setup()
             stack.push_async_callback(running.cleanup)
             await web.TCPSite(running, "127.0.0.1", 0).start()
             port = running.addresses[0][1]
             client = aiohttp.ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False)
             await stack.enter_async_context(client)
-            return Face(service, port, client)
+            assert running.server is not None
+            return Face(service, port, client, refused, running.server)
 
         yield started
 

@@ -21,6 +21,27 @@ async def test_a_declared_length_past_the_cap_is_refused_at_once(serve: Any):
     assert face.service.calls == []
 
 
+async def test_who_asks_before_sending_is_told_before_sending(serve: Any):
+    face = await serve(max_body_bytes=1024)
+    head = b"POST /v1/logs HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: %d\r\n"
+    kind = b"Content-Type: application/json\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
+    writer.write(head % 1025 + kind)
+    assert b" 413 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    assert face.service.calls == []
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
+    writer.write(head % 1024 + kind)
+    assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+    writer.write(bytes(1024))
+    assert await reader.readline() == b"\r\n"
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    writer.close()
+    await writer.wait_closed()
+    assert len(face.service.calls) == 1
+
+
 async def test_an_undeclared_one_is_cut_at_the_cap(serve: Any):
     face = await serve(max_body_bytes=1024)
     sent = 0

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,6 +92,83 @@ async def test_a_head_that_never_ends_is_cut_off(serve: Any):
     face = await serve(idle_s=0.05)
     assert await exchange(face.port, b"GET /health/live HTTP/1.1\r\nHost: loc") == b""
     assert await exchange(face.port, b"") == b""
+
+
+async def test_a_head_that_comes_in_drops_is_cut_off(serve: Any):
+    face = await serve(idle_s=0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
+    with contextlib.suppress(ConnectionError):
+        writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n")
+        for _ in range(2000):
+            writer.write(b"X: y\r\n")
+            await writer.drain()
+            if reader.at_eof():
+                break
+            await asyncio.sleep(0.005)
+        assert reader.at_eof()
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    assert face.service.calls == []
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off(serve: Any, monkeypatch: pytest.MonkeyPatch):
+    face = await serve(idle_s=0.1)
+
+    async def large(accept: str) -> tuple[bytes, str]:
+        return bytes(16 * 2**20), "text/plain"
+
+    monkeypatch.setattr(face.service, "metrics", large)
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", face.port))
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+        seen = 0
+        for _ in range(2000):
+            seen = max(seen, len(face.server.connections))
+            if seen and not face.server.connections:
+                break
+            await asyncio.sleep(0.01)
+        assert seen == 1
+        assert face.server.connections == []
+
+
+async def test_a_slow_reader_gets_all_of_its_answer(serve: Any, monkeypatch: pytest.MonkeyPatch):
+    face = await serve(idle_s=0.2)
+
+    async def large(accept: str) -> tuple[bytes, str]:
+        return bytes(2**20), "text/plain"
+
+    monkeypatch.setattr(face.service, "metrics", large)
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port, limit=4096)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    got = 0
+    while block := await reader.read(32_768):
+        got += len(block)
+        await asyncio.sleep(0.005)
+    assert got > 2**20
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_requests_in_a_row_are_answered_in_their_order(face: Any):
+    each = b"GET /api/v1/msr/proof/%d HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    row = b"".join(each % (i % 6) for i in range(500))
+    answer = await exchange(face.port, row + last)
+    assert answer.count(b"HTTP/1.1 200 OK\r\n") == 501
+    assert face.service.calls == [("proof", i % 6) for i in range(500)]
+    face.service.calls.clear()
+    answer = await exchange(face.port, row + b"junk\r\n\r\n" + last)
+    # What was read together with the junk is refused with it; what came before is answered.
+    assert face.service.calls == [("proof", i % 6) for i in range(len(face.service.calls))]
+    assert answer.count(b"HTTP/1.1 200 OK\r\n") == len(face.service.calls)
+    assert answer.count(b" 400 Bad Request\r\n") == 1
+    assert face.refused == {"http": 1}
+
+
+async def test_the_loop_is_the_one_that_the_service_runs_on():
+    assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
 
 
 async def test_a_connection_kept_alive_is_closed_when_idle(serve: Any):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Never
+from typing import ClassVar, Never
 
 import pytest
 from hypothesis import given, settings
@@ -257,6 +257,22 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path):
         Journal.open(tmp_path / "file" / "journal", SMALL)
 
 
+def test_the_folder_itself_survives_a_power_cut(tmp_path: Path):
+    class Noting(Files):
+        synced: ClassVar[list[Path]] = []
+
+        def sync_folder(self, folder: Path) -> None:
+            self.synced.append(folder)
+            super().sync_folder(folder)
+
+    folder = tmp_path / "data" / "journal"
+    Journal.open(folder, SMALL, files=Noting()).close()
+    assert {tmp_path, tmp_path / "data"} <= set(Noting.synced)
+    Noting.synced.clear()
+    Journal.open(folder, SMALL, files=Noting()).close()
+    assert Noting.synced == []
+
+
 def test_a_failing_start_lets_go_of_the_folder(tmp_path: Path):
     files = Files()
     files.sizes = _raise
@@ -359,6 +375,27 @@ class TestDamage:
         third = Journal.open(tmp_path, SMALL)
         assert append(third, b"new two") == [2]
         third.close()
+
+    def test_a_segment_of_nothing_but_damage_hides_no_other(self, tmp_path: Path):
+        """Its number must not be the first of the next segment too: their order would be left to their salts."""
+        for attempt in range(8):
+            folder = tmp_path / str(attempt)
+            journal = Journal.open(folder, SMALL)
+            append(journal, b"torn")
+            journal.close()
+            [path] = segments(folder)
+            path.write_bytes(path.read_bytes()[:-1])
+            files = Files()
+            files.truncate = _raise
+            again = Journal.open(folder, SMALL, files=files)
+            [seq] = append(again, b"kept")
+            assert replayed(again) == [(seq, b"kept")]
+            again.close()
+            third = Journal.open(folder, SMALL)
+            assert replayed(third) == [(seq, b"kept")]
+            third.trim(seq - 1)
+            assert replayed(third) == [(seq, b"kept")]
+            third.close()
 
     @given(st.binary(max_size=2000), st.integers(0, 3000), st.integers(0, 2000))
     @settings(max_examples=60)
