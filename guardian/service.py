@@ -135,7 +135,8 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._pipeline.start()
         for settings in self.config.sinks:
-            worker = Worker(self._outbox, settings, SINKS[settings.type](settings), render=self._finding)
+            sink = SINKS[settings.type](settings)
+            worker = Worker(self._outbox, settings, sink, render=self._finding, span=self._telemetry.span)
             self._workers.append((worker, asyncio.create_task(worker.run())))
         self._telling = asyncio.create_task(self._tell())
 

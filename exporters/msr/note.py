@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -125,7 +125,7 @@ class Signer:
                 os.fsync(file.fileno())
         try:
             loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise MachineError(f"{path}: expected an Ed25519 private key in PEM ({error})") from None
         if not isinstance(loaded, Ed25519PrivateKey):
             raise MachineError(f"{path}: expected an Ed25519 private key, got another kind")

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
+from exporters.msr.note import Signer
 from guardian import texts
 from guardian.config import Config, load
 from guardian.config import Sink as SinkSettings
@@ -141,12 +142,10 @@ def _database(folder: Path) -> str:
 
 
 def _keys(config: Config, folder: Path) -> str:
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
     path = Path(config.ledger.key_file) if config.ledger.key_file else folder / "msr.key"
     if not path.exists() and not config.ledger.key_file:
         return f"{path.name}: -"
-    load_pem_private_key(path.read_bytes(), password=None)
+    Signer.load(config.ledger.origin, path, create=False)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise ValueError(f"{path}: expected mode 600, got {mode:o}")

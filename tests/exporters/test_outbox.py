@@ -60,10 +60,15 @@ def test_more_alerts_at_once_than_a_statement_has_parameters(store: Store, alert
 
 def test_nothing_is_kept_of_a_transaction_that_fails(store: Store, alert: Any) -> None:
     outbox = Outbox(store, [LOW])
-    with pytest.raises(RuntimeError), store.transaction() as connection:
-        outbox.add(connection, [alert(1)])
-        set_cursor(connection, "engine", 7)
-        raise RuntimeError  # whatever the caller does next
+
+    def fail() -> None:
+        with store.transaction() as connection:
+            outbox.add(connection, [alert(1)])
+            set_cursor(connection, "engine", 7)
+            raise RuntimeError  # whatever the caller does next
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert outbox.counts()["all"] == dict.fromkeys(STATES, 0)
     assert outbox.page(limit=10, offset=0) == ([], 0)
     with store.reading() as connection:

@@ -60,6 +60,11 @@ def test_key_files(tmp_path: Path) -> None:
     made = Signer.load("o", path, create=True)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert Signer.load("o", path, create=True).verifier.public == made.verifier.public
+    path.write_bytes(
+        made.pem().replace(b"MC4CAQAwBQYDK2Vw", b"MC4CAQAwBQYDK2Vy")
+    )  # an algorithm nobody knows
+    with pytest.raises(MachineError, match="expected an Ed25519 private key"):
+        Signer.load("o", path, create=False)
     path.write_bytes(b"junk")
     with pytest.raises(MachineError, match=r"msr\.key"):
         Signer.load("o", path, create=True)
