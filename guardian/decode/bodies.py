@@ -10,12 +10,10 @@ from typing import Final
 
 import pyarrow as pa
 
-from guardian.decode.columns import Decoded, Rejects, latest_for
-from guardian.decode.draft import empty
-from guardian.decode.lines import line_blocks, slices
+from guardian.decode.columns import Decoded, latest_for
+from guardian.decode.draft import joined
 from guardian.decode.mapfile import builtin_map
-from guardian.decode.ndjson import decode_lines
-from guardian.decode.otlp import MAX_RECORDS
+from guardian.decode.ndjson import decode_ndjson
 from guardian.decode.otlp_json import decode_json
 from guardian.decode.otlp_wire import decode_protobuf
 from guardian.errors import BodyError, MapError, SchemaError
@@ -83,7 +81,11 @@ def decode_body(
         raise BodyError(415, "content_type", f"expected Content-Type {' or '.join(filter(None, known))}")
     data = decompress(body, encoding, max_decoded_bytes)
     if signal is None:
-        return _decode_ndjson(data, map_name, latest)
+        try:
+            mapping = builtin_map(map_name)
+        except MapError as error:
+            raise BodyError(400, "unknown_map", str(error)) from None
+        return decode_ndjson(data, mapping, received_at=received_at)
     if kind == "application/json":
         return decode_json(data, signal, latest)
     return decode_protobuf(data, signal, latest)
@@ -118,37 +120,10 @@ def decompress(body: bytes, encoding: str, max_decoded_bytes: int) -> bytes:
     return b"".join(pieces)
 
 
-def _decode_ndjson(data: bytes, map_name: str, latest: int) -> Decoded:
-    try:
-        mapping = builtin_map(map_name)
-    except MapError as error:
-        raise BodyError(400, "unknown_map", str(error)) from None
-    rejects = Rejects()
-    batches = []
-    count = 0
-    for first_line, lines in line_blocks(slices(data)):
-        batch, _ = decode_lines(lines, first_line, mapping, latest, rejects)
-        batches.append(batch)
-        count += len(batch)
-        if count > MAX_RECORDS:
-            raise BodyError(413, "too_many_records", f"expected at most {MAX_RECORDS} records in one body")
-    return rejects.decoded(joined(batches))
-
-
 def _decode_arrow(data: bytes) -> Decoded:
     try:
         with pa.ipc.open_stream(pa.BufferReader(data)) as stream:
             batches = [check_events(batch) for batch in stream]
-    except (pa.ArrowException, SchemaError) as error:
+    except (pa.ArrowException, OSError, SchemaError) as error:
         raise BodyError(400, "not_arrow", f"expected an Arrow stream of EVENTS: {error}") from None
     return Decoded(joined(batches))
-
-
-def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Batches of EVENTS as one; dictionaries are merged in order of first appearance."""
-    if len(batches) == 1:
-        return batches[0]
-    if not any(map(len, batches)):
-        return empty()
-    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
-    return table.to_batches()[0]

@@ -25,6 +25,9 @@ LATEST: Final = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * 10**9
 AHEAD: Final = 86_400 * 10**9
 """How far ahead of its arrival an event may claim to be, which is the bound for requests."""
 
+MAX_RECORDS: Final = 1_000_000
+"""Most records (with OTLP also scopes and resources) in one body; one of 128 MiB with more holds hardly anything else."""
+
 REJECTS_KEPT: Final = 1000
 """Rejected records that are named one by one; all of them are counted."""
 
@@ -81,9 +84,9 @@ class Rejects:
         return Decoded(batch, tuple(sorted(self._kept)), dict(self.reasons))
 
 
-def latest_for(received_at: int) -> int:
-    """The newest usable event time of a request that arrived at ``received_at``, both in nanoseconds since 1970."""
-    return min(received_at + AHEAD, LATEST)
+def latest_for(received_at: int | None) -> int:
+    """The newest usable event time of what arrived at ``received_at`` (None = a file), both in ns since 1970."""
+    return LATEST if received_at is None else min(received_at + AHEAD, LATEST)
 
 
 def encoded(texts: pa.Array) -> pa.DictionaryArray:

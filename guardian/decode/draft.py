@@ -120,6 +120,16 @@ def empty() -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in EVENTS], schema=EVENTS)
 
 
+def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Batches of EVENTS as one; dictionaries are merged in order of first appearance."""
+    if len(batches) == 1:
+        return batches[0]
+    if not any(map(len, batches)):
+        return empty()
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    return table.to_batches()[0]
+
+
 def _dictionary(names: Names) -> pa.DictionaryArray:
     codes = names.array()
     values = names.values

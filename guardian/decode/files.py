@@ -132,14 +132,14 @@ def _members(raw: IO[bytes], name: str, stack: ExitStack) -> Iterator[tuple[str,
 def _format_of(name: str, stated: str | None, place: str) -> str:
     if stated is not None:
         if stated not in FORMATS:
-            raise InputError(place, f"expected a format of {', '.join(FORMATS)}, got {stated}")
+            raise InputError(place, f"expected --format to be one of {', '.join(FORMATS)}, got {stated}")
         return stated
     bare = Path(name)
     if bare.suffix.lower() in _COMPRESSED:
         bare = bare.with_suffix("")
     found = _SUFFIXES.get(bare.suffix.lower())
     if found is None:
-        raise InputError(place, f"expected a name that ends in {', '.join(_SUFFIXES)}, or a stated format")
+        raise InputError(place, f"expected a name that ends in {', '.join(_SUFFIXES)}, or --format")
     return found
 
 

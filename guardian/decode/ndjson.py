@@ -15,13 +15,33 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from guardian.decode.columns import Rejects
-from guardian.decode.draft import finish
-from guardian.decode.lines import MAX_LINE_BYTES
+from guardian.decode.columns import MAX_RECORDS, Decoded, Rejects, latest_for
+from guardian.decode.draft import finish, joined
+from guardian.decode.lines import MAX_LINE_BYTES, line_blocks, slices
 from guardian.decode.mapping import Map
 from guardian.decode.records import GROUP, Columns
+from guardian.errors import BodyError
 
 _decode: Final = msgspec.json.Decoder().decode
+
+
+def decode_ndjson(body: bytes, mapping: Map, *, received_at: int | None) -> Decoded:
+    """The events of a whole body; ``received_at`` in nanoseconds since 1970, None where nobody knows (files).
+
+    Raises:
+        BodyError: 413 more than MAX_RECORDS events.
+    """
+    rejects = Rejects()
+    latest = latest_for(received_at)
+    batches: list[pa.RecordBatch] = []
+    count = 0
+    for first_line, lines in line_blocks(slices(body)):
+        batch, _ = decode_lines(lines, first_line, mapping, latest, rejects)
+        batches.append(batch)
+        count += len(batch)
+        if count > MAX_RECORDS:
+            raise BodyError(413, "too_many_records", f"expected at most {MAX_RECORDS} records in one body")
+    return rejects.decoded(joined(batches))
 
 
 def decode_lines(

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from guardian.decode.columns import Decoded, Rejects
+from guardian.decode.columns import MAX_RECORDS, Decoded, Rejects
 from guardian.decode.draft import Draft, Names, finish, id_column, layer_of, objects
 from guardian.decode.mapping import TEXT_COLUMNS
 from guardian.decode.records import finite, number, scalar_text
@@ -24,8 +24,6 @@ from guardian.decode.times import GOOD, number_ns
 from guardian.errors import BodyError
 from guardian.events import Outcome, Signal
 
-MAX_RECORDS: Final = 1_000_000
-"""Most records, scopes and resources in one body; a decoded body of 128 MiB with more holds hardly anything else."""
 MAX_RECORD_BYTES: Final = 2**20
 
 _ACTOR: Final = ("user.id", "enduser.id", "user.name", "user.email", "enduser.name")

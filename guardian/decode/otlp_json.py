@@ -19,10 +19,10 @@ from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as StatusRecord
 
-from guardian.decode.columns import Decoded, Rejected, Rejects
+from guardian.decode.columns import MAX_RECORDS, Decoded, Rejected, Rejects
 from guardian.decode.draft import empty, id_bytes
 from guardian.decode.lines import line_blocks
-from guardian.decode.otlp import MAX_RECORD_BYTES, MAX_RECORDS, Log, Origin, Rows, Span
+from guardian.decode.otlp import MAX_RECORD_BYTES, Log, Origin, Rows, Span
 from guardian.errors import BodyError
 from guardian.events import Signal
 

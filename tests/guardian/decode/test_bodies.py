@@ -11,9 +11,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardian.decode import ARROW, bodies, decode_body, decompress
-from guardian.decode.bodies import ENCODINGS, NDJSON_TYPES, OTLP_TYPES, joined
-from guardian.decode.draft import empty
+from guardian.decode import ARROW, decode_body, decompress, ndjson
+from guardian.decode.bodies import ENCODINGS, NDJSON_TYPES, OTLP_TYPES
+from guardian.decode.draft import empty, joined
 from guardian.errors import BodyError
 from guardian.events import EVENTS
 
@@ -101,6 +101,12 @@ def test_a_truncated_stream_is_never_taken_for_a_whole_one() -> None:
             assert caught.value.status == 400
 
 
+@pytest.mark.parametrize("body", [b"\0\0\0\x80", b"", b"\xff\xff\xff\xff\0\0\0\0", b"x" * 40])
+def test_a_damaged_arrow_stream_is_refused(body: bytes) -> None:
+    with pytest.raises(BodyError, match="Arrow stream of EVENTS"):
+        decode(body, content_type=ARROW, path="/decisions")
+
+
 def test_batches_that_guardian_journals_itself() -> None:
     batch = decode_body(
         LINE * 2,
@@ -142,7 +148,7 @@ def test_blocks_become_one_batch_with_exact_dictionaries() -> None:
 
 
 def test_a_body_of_too_many_records_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "MAX_RECORDS", 10)
+    monkeypatch.setattr(ndjson, "MAX_RECORDS", 10)
     assert decode(LINE * 10) == 10
     with pytest.raises(BodyError) as caught:
         decode(LINE * 11)

@@ -128,7 +128,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=name.replace(".", r"\.")):
             list(guardian.read(tmp_path / name, map="ait-ads"))
-    with pytest.raises(InputError, match="expected a format of ndjson, csv"):
+    with pytest.raises(InputError, match="expected --format to be one of ndjson, csv"):
         list(guardian.read(tmp_path / "x.ndjson", map="tamv", format="xml"))
     with pytest.raises(InputError, match="batch_size: expected at least 1"):
         list(guardian.read(tmp_path / "x.ndjson", map="tamv", batch_size=0))
