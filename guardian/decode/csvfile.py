@@ -1,7 +1,8 @@
 """CSV to events: a header, then one record a row, every cell as text.
 
 Owns CSV's own reasons for a reject. Rows are taken apart by Python's csv module, which knows the line of each row and
-goes on after a broken one; everything after that is columnar. Measured: about 2 us a row of 7 cells on one core.
+goes on after a broken one; everything after that is columnar. Measured: 5.4 us a row of 7 cells on one core,
+labels and attrs included.
 """
 
 from __future__ import annotations

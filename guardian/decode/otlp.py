@@ -19,7 +19,7 @@ import pyarrow as pa
 from guardian.decode.columns import MAX_RECORDS, Decoded, Rejects
 from guardian.decode.draft import Draft, Names, finish, id_column, layer_of, objects
 from guardian.decode.mapping import TEXT_COLUMNS
-from guardian.decode.records import finite, number, scalar_text
+from guardian.decode.scalars import finite, number, scalar_text
 from guardian.decode.times import GOOD, number_ns
 from guardian.errors import BodyError
 from guardian.events import Outcome, Signal

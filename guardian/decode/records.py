@@ -10,102 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from guardian.decode.draft import Draft, Floats, Names, id_bytes, layer_of, names_ids, objects, stripped
-from guardian.decode.mapping import TEXT_COLUMNS, Alternative, Map, Path, Template, Text
+from guardian.decode.draft import Draft, Names, layer_of, names_ids, objects, stripped
+from guardian.decode.mapping import TEXT_COLUMNS, Map, Path
+from guardian.decode.scalars import finite, number, scalar_text
+from guardian.decode.shapes import Shape, Step, readers, shape_of, understood
 from guardian.decode.times import MISSING, Int8, Int64, looks_iso, objects_ns
 
 _encode_into: Final = msgspec.json.Encoder().encode_into
 
 GROUP: Final = 256
-"""Records that are read together: so few that they stay in the cache of one core (2,000 take twice as long)."""
-
-_CACHED_KEYS: Final = 128
-"""Records with more keys than this are not remembered as a shape, nor those with more text in their keys than …"""
-_CACHED_TEXT: Final = 4096
+"""Records that are read together: enough to share the work, few enough to stay in the cache of one core."""
 
 Record = dict[Any, Any]
-
-
-class Step(NamedTuple):
-    """One alternative, made ready to be looked up."""
-
-    names: tuple[str, ...]
-    """The fields that it uses up."""
-    plain: bool
-    """All of ``names`` are keys of the record itself."""
-    join: Callable[..., str] | None
-    """For a template: puts the texts of its fields together."""
-    paths: tuple[Path, ...]
-
-
-class _Shape(NamedTuple):
-    """The parts of a map that can apply to records with one set of keys."""
-
-    texts: dict[str, tuple[Step, ...]]
-    times: tuple[tuple[int, bool, Step], ...]
-    body: tuple[Step, ...]
-    value: tuple[Step, ...]
-    keys: frozenset[str]
-
-
-def readers(mapping: Map) -> dict[str, Text]:
-    """Every column of text that a map may fill, by name."""
-    texts = mapping.texts | {
-        "outcome": mapping.outcome.text,
-        "severity": mapping.severity.text,
-        "layer": mapping.layer,
-        "trace_id": mapping.trace_id,
-        "span_id": mapping.span_id,
-    }
-    if mapping.label is not None:
-        texts["label"] = Text(alternatives=mapping.label.alternatives)
-    return texts
-
-
-def understood(mapping: Map, name: str) -> Callable[[str], bool] | None:
-    """Whether a column says all that its field says, so that the field need not stay in ``attrs``; None = always."""
-    tests: dict[str, Callable[[str], bool]] = {
-        "outcome": lambda text: mapping.outcome.read(text) != 0,
-        "severity": lambda text: not math.isnan(mapping.severity.read(text)),
-        "layer": lambda text: layer_of(text, -1) >= 0,
-        "trace_id": lambda text: any(id_bytes(text, 16)),
-        "span_id": lambda text: any(id_bytes(text, 8)),
-    }
-    return tests.get(name)
-
-
-def scalar_text(value: Any) -> str:
-    """The text of a JSON scalar, as JSON writes it; empty for null, objects and lists."""
-    if type(value) is str:
-        return value
-    if value is None or isinstance(value, dict | list):
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value)
-
-
-def number(value: Any) -> float:
-    """A finite number, or a text that is one; NaN for anything else."""
-    if type(value) not in {float, int, str}:
-        return math.nan
-    try:
-        found = float(value)
-    except (ValueError, OverflowError):
-        return math.nan
-    return found if math.isfinite(found) else math.nan
-
-
-def finite(values: Floats) -> Floats:
-    """The values with NaN for infinities."""
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 class Columns:
@@ -138,20 +60,19 @@ class Columns:
         groups: dict[tuple[str, ...], list[int]] = {}
         for row, record in enumerate(records):
             keys = tuple(record)
-            group = groups.get(keys)
-            if group is None:
+            members = groups.get(keys)
+            if members is None:
                 groups[keys] = [row]
             else:
-                group.append(row)
+                members.append(row)
         for keys, members in groups.items():
-            small = len(keys) <= _CACHED_KEYS and sum(map(len, keys)) <= _CACHED_TEXT
-            shape = (_shape if small else _shape.__wrapped__)(self._map, keys)
-            self._take([records[row] for row in members], [start + row for row in members], shape)
+            group = [records[row] for row in members]
+            self._take(group, [start + row for row in members], shape_of(self._map, keys))
         for record in records:
             _encode_into(record, self._attrs, -1)
             self._ends.append(len(self._attrs))
 
-    def _take(self, group: list[Record], rows: list[int], shape: _Shape) -> None:
+    def _take(self, group: list[Record], rows: list[int], shape: Shape) -> None:
         """Read the records of one shape into their rows, and take out of them what was used up."""
         whole: list[str] = []  # fields that every record of the group has used up
         single: dict[int, list[str]] = {}  # further ones, by the record's place in the group
@@ -377,39 +298,3 @@ def _remove(record: Record, name: str) -> None:
         _remove(inner, tail)
         if not inner:
             del record[head]
-
-
-@lru_cache(maxsize=1024)
-def _shape(mapping: Map, keys: tuple[str, ...]) -> _Shape:
-    there = frozenset(keys)
-    texts = {name: _steps(text.alternatives, there) for name, text in readers(mapping).items()}
-    return _Shape(
-        texts={name: steps for name, steps in texts.items() if steps},
-        times=tuple(
-            (index, time.unit == "iso8601", step)
-            for index, time in enumerate(mapping.ts)
-            for step in _steps(time.alternatives, there)
-        ),
-        body=_steps(mapping.body.alternatives, there),
-        value=_steps(mapping.value.alternatives, there),
-        keys=frozenset(keys),
-    )
-
-
-def _steps(alternatives: Sequence[Alternative], there: frozenset[str]) -> tuple[Step, ...]:
-    """The alternatives that records with the keys ``there`` may hold."""
-    steps = []
-    for entry in alternatives:
-        paths, join = _parts(entry)
-        names = tuple(path.name for path in paths)
-        if all(path.name in there or (path.parts and path.parts[0] in there) for path in paths):
-            steps.append(Step(names, there.issuperset(names), join, paths))
-    return tuple(steps)
-
-
-@cache
-def _parts(entry: Alternative) -> tuple[tuple[Path, ...], Callable[..., str] | None]:
-    if not isinstance(entry, Template):
-        return (entry,), None
-    form = "{}".join(literal.replace("{", "{{").replace("}", "}}") for literal in entry.literals)
-    return entry.paths, form.format

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from guardian.decode.columns import Rejects
 from guardian.decode.draft import Draft, Names, finish, layer_of, names_ids, stripped
 from guardian.decode.mapping import TEXT_COLUMNS, Alternative, Map, Path, Template, Text
-from guardian.decode.records import finite, number, readers, scalar_text, understood
+from guardian.decode.scalars import finite, number, scalar_text
+from guardian.decode.shapes import readers, understood
 from guardian.decode.times import MISSING, UNREADABLE, Int8, Int64, column_ns
 from guardian.errors import InputError
 
