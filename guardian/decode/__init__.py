@@ -1,9 +1,14 @@
-"""Bytes to EVENTS: request bodies and files, through a map or by the conventions of OpenTelemetry."""
+"""Bytes to events: request bodies and files become EVENTS record batches.
+
+Owns formats, maps and limits. Nothing is dropped in silence: a record that is no event is counted by reason and named
+by its line. Knows neither the journal nor the engine.
+"""
 
 from guardian.decode.bodies import ARROW, decode_body, decompress
 from guardian.decode.columns import Decoded, Rejected
 from guardian.decode.files import read, read_all
-from guardian.decode.mapping import BUILT_IN, Map, load_map, parse_map
+from guardian.decode.mapfile import BUILT_IN, load_map, parse_map
+from guardian.decode.mapping import Map
 
 __all__ = [
     "ARROW",

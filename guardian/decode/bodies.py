@@ -1,38 +1,46 @@
-"""HTTP bodies to events: which decoder reads what, and the caps that keep a hostile body small.
+"""One HTTP body to events: the function that ingest and the journal's replay share.
 
-``decode_body`` is what the journal replays through: the same arguments give the same events.
+Owns content types, encodings and the cap on decoded bytes. Deterministic given its arguments: it asks no clock, reads
+no file and knows maps by built-in name only.
 """
 
 from __future__ import annotations
 
-import zlib
-from io import BytesIO
 from typing import Final
 
 import pyarrow as pa
-import zstandard
 
-from guardian.decode import otlp
-from guardian.decode.columns import Decoded
-from guardian.decode.mapping import BUILT_IN, load_map
+from guardian.decode.columns import Decoded, latest_for
+from guardian.decode.draft import joined
+from guardian.decode.mapfile import builtin_map
 from guardian.decode.ndjson import decode_ndjson
-from guardian.decode.tables import decode_events
-from guardian.errors import BodyError
+from guardian.decode.otlp_json import decode_json
+from guardian.decode.otlp_wire import decode_protobuf
+from guardian.errors import BodyError, MapError, SchemaError
+from guardian.events import Signal, check_events
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
-"""Content type of EVENTS batches that Guardian journals itself: its own decisions."""
+"""Content type of EVENTS batches that Guardian journals itself: its own decisions. No public route takes it."""
 
-_BLOCK: Final = 2**16
-_LINES: Final = (
+SIGNALS: Final = {"/v1/logs": Signal.LOG, "/v1/traces": Signal.SPAN}
+NDJSON_ROUTE: Final = "/api/v1/events"
+NDJSON_TYPES: Final = (
     "application/x-ndjson",
     "application/ndjson",
     "application/jsonl",
+    "application/x-jsonlines",
     "application/json",
     "text/plain",
-    "application/x-www-form-urlencoded",  # what curl says of --data-binary when nobody tells it better
     "application/octet-stream",
+    "application/x-www-form-urlencoded",  # what curl says of --data-binary when nobody tells it better
     "",
 )
+OTLP_TYPES: Final = ("application/x-protobuf", "application/json")
+ENCODINGS: Final = ("", "identity", "gzip", "zstd")
+
+_PIECE_BYTES: Final = 2**20
+_HARD_CAP: Final = 2**30
+"""No body is decoded past this, whatever the configuration says: text columns of a batch address 2 GiB."""
 
 
 def decode_body(
@@ -45,99 +53,77 @@ def decode_body(
     received_at: int,
     max_decoded_bytes: int,
 ) -> Decoded:
-    """The events of one request body, as received.
+    """The events of one request body.
+
+    Args:
+        body: the body as received, still compressed.
+        content_type: value of the header; parameters after ``;`` are ignored.
+        encoding: value of ``Content-Encoding``: ``gzip``, ``zstd``, ``identity`` or empty.
+        path: the route: ``/v1/logs``, ``/v1/traces`` or ``/api/v1/events``; anything else is Guardian's own and takes
+            ``ARROW`` only.
+        map_name: name of a built-in map, for ``/api/v1/events``.
+        received_at: nanoseconds since 1970; an event more than one day later is rejected.
+        max_decoded_bytes: cap on the decompressed size.
 
     Raises:
-        BodyError: the whole body is refused: too large once decompressed, damaged, or of a type nobody reads.
+        BodyError: 400 the body is not what it claims to be, or there is no such map; 413 it is too large once
+            decoded; 415 its type or encoding is not known here; 404 there is no such route.
     """
-    data = decompress(body, encoding, max_decoded_bytes)
+    latest = latest_for(received_at)
     kind = content_type.partition(";")[0].strip().lower()
-    if path in ("/v1/logs", "/v1/traces"):
-        if kind not in ("application/x-protobuf", "application/json"):
-            raise BodyError(
-                415, "content_type", f"expected application/x-protobuf or application/json, got {kind!r}"
-            )
-        read = otlp.decode_logs if path == "/v1/logs" else otlp.decode_traces
-        return read(data, is_json=kind == "application/json", received_at=received_at)
-    if kind == ARROW:
-        return _arrow(data)
-    if kind not in _LINES:
-        raise BodyError(415, "content_type", f"expected application/x-ndjson, got {kind!r}")
-    if map_name not in BUILT_IN:
-        # Only names: a path here would let outsiders have files read.
-        raise BodyError(400, "map", f"expected map to be one of {', '.join(BUILT_IN)}, got {map_name[:60]!r}")
-    return decode_ndjson(data, load_map(map_name), received_at=received_at)
+    signal = SIGNALS.get(path)
+    if signal is None and path != NDJSON_ROUTE:
+        if kind == ARROW:
+            return _decode_arrow(decompress(body, encoding, max_decoded_bytes))
+        raise BodyError(404, "unknown_route", f"expected one of {', '.join([*SIGNALS, NDJSON_ROUTE])}")
+    known = NDJSON_TYPES if signal is None else OTLP_TYPES
+    if kind not in known:
+        raise BodyError(415, "content_type", f"expected Content-Type {' or '.join(filter(None, known))}")
+    data = decompress(body, encoding, max_decoded_bytes)
+    if signal is None:
+        try:
+            mapping = builtin_map(map_name)
+        except MapError as error:
+            raise BodyError(400, "unknown_map", str(error)) from None
+        return decode_ndjson(data, mapping, received_at=received_at)
+    if kind == "application/json":
+        return decode_json(data, signal, latest)
+    return decode_protobuf(data, signal, latest)
 
 
-def decompress(body: bytes, encoding: str, limit: int) -> bytes:
-    """The body without its content encoding, never more than ``limit`` bytes of it.
+def decompress(body: bytes, encoding: str, max_decoded_bytes: int) -> bytes:
+    """The body without its content encoding, never holding more than the cap (and one piece of 1 MiB).
 
     Raises:
-        BodyError: an unknown encoding (415), damage (400), or more than ``limit`` bytes (413).
+        BodyError: 400 broken or truncated; 413 larger than the cap; 415 another encoding.
     """
     name = encoding.strip().lower()
-    if name in ("", "identity"):
-        if len(body) > limit:
-            raise _too_large(limit)
+    cap = min(max_decoded_bytes, _HARD_CAP)
+    too_large = BodyError(413, "too_large", f"expected at most {cap} bytes once decoded")
+    if name not in ENCODINGS:
+        raise BodyError(415, "content_encoding", "expected Content-Encoding gzip, zstd or identity")
+    if name in {"", "identity"}:
+        if len(body) > cap:
+            raise too_large
         return body
-    if name == "gzip":
-        return _gunzipped(body, limit)
-    if name == "zstd":
-        return _unzstd(body, limit)
-    raise BodyError(415, "encoding", f"expected gzip, zstd or identity, got {name[:40]!r}")
-
-
-def _gunzipped(body: bytes, limit: int) -> bytes:
-    out = bytearray()
-    rest = body
+    pieces: list[bytes] = []
+    size = 0
     try:
-        while rest:  # a gzip body may be several members one after the other
-            member = zlib.decompressobj(wbits=31)
-            out += member.decompress(rest, limit - len(out) + 1)
-            if len(out) > limit:
-                raise _too_large(limit)
-            if not member.eof:
-                raise BodyError(400, "damaged", "the gzip body ends too early")
-            rest = member.unused_data
-    except zlib.error as error:
-        raise BodyError(400, "damaged", f"not a gzip body: {error}") from None
-    return bytes(out)
+        with pa.CompressedInputStream(pa.BufferReader(body), name) as stream:
+            while piece := stream.read(min(_PIECE_BYTES, cap - size + 1)):
+                size += len(piece)
+                if size > cap:
+                    raise too_large
+                pieces.append(piece)
+    except OSError:
+        raise BodyError(400, "broken_encoding", f"expected a complete {name} stream") from None
+    return b"".join(pieces)
 
 
-def _unzstd(body: bytes, limit: int) -> bytes:
-    out = bytearray()
+def _decode_arrow(data: bytes) -> Decoded:
     try:
-        with zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(
-            BytesIO(body), read_across_frames=True
-        ) as reader:
-            while block := reader.read(min(_BLOCK, limit - len(out) + 1)):
-                out += block
-                if len(out) > limit:
-                    raise _too_large(limit)
-    except zstandard.ZstdError as error:
-        raise BodyError(400, "damaged", f"not a zstd body: {error}") from None
-    if body and not out and not _is_empty_frame(body):
-        raise BodyError(400, "damaged", "the zstd body ends too early")
-    return bytes(out)
-
-
-def _is_empty_frame(body: bytes) -> bool:
-    try:
-        return zstandard.frame_content_size(body) == 0
-    except zstandard.ZstdError:
-        return False
-
-
-def _too_large(limit: int) -> BodyError:
-    return BodyError(413, "too_large", f"expected at most {limit} bytes once decompressed")
-
-
-def _arrow(data: bytes) -> Decoded:
-    try:
-        table = pa.ipc.open_stream(pa.BufferReader(data)).read_all().combine_chunks()
-    except pa.ArrowInvalid as error:
-        raise BodyError(400, "damaged", f"not an Arrow stream: {error}") from None
-    batches = table.to_batches()
-    if len(batches) != 1:
-        raise BodyError(400, "damaged", f"expected one record batch, got {len(batches)}")
-    return decode_events(batches[0])
+        with pa.ipc.open_stream(pa.BufferReader(data)) as stream:
+            batches = [check_events(batch) for batch in stream]
+    except (pa.ArrowException, OSError, SchemaError) as error:
+        raise BodyError(400, "not_arrow", f"expected an Arrow stream of EVENTS: {error}") from None
+    return Decoded(joined(batches))

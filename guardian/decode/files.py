@@ -1,250 +1,200 @@
-"""Files to events: NDJSON, CSV, Parquet and OTLP/JSON lines, plain or as .gz, .zst or .zip, in bounded memory."""
+"""Files to events, block by block, in bounded memory: NDJSON, CSV, Parquet and OTLP as JSON lines.
+
+Files may be plain, ``.gz``, ``.zst`` or ``.zip``. Owns formats by file name, transparent decompression and progress. Rows come in stored order; a backtest sorts them
+by time, stably.
+"""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import io
+import os
+import tempfile
+import warnings
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final, cast
 
-import msgspec
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
-import zstandard
 
-from guardian.decode import otlp
-from guardian.decode.columns import Decoded, Rejected
-from guardian.decode.mapping import Map, load_map
-from guardian.decode.ndjson import MAX_LINE, decode_lines
-from guardian.decode.tables import decode_events, decode_table, holds_events
-from guardian.errors import BodyError, InputError, MapError, Problem, SchemaError
+from guardian.decode.columns import LATEST, Decoded, Rejects
+from guardian.decode.csvfile import decode_csv
+from guardian.decode.draft import tidy
+from guardian.decode.lines import BLOCK_BYTES, line_blocks
+from guardian.decode.mapfile import load_map
+from guardian.decode.mapping import Map
+from guardian.decode.ndjson import decode_lines
+from guardian.decode.otlp_json import decode_json_lines
+from guardian.decode.parquetfile import decode_parquet
+from guardian.errors import InputError, MapError, Problem
 
 FORMATS: Final = ("ndjson", "csv", "parquet", "otlp")
+Progress = Callable[[int], None]
+"""Told after each block how many bytes of the file on disk have been read."""
+Item = tuple[Decoded, pa.Array | None]
 
-_ENDINGS: Final = {
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".json": "ndjson",
-    ".log": "ndjson",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
-_WRAPPERS: Final = (".gz", ".zst", ".zip")
-_BLOCK: Final = 2**22
-
-Part = tuple[Decoded, pa.Array | None]
+_SUFFIXES: Final[dict[str, str]] = {
+    ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".log": "ndjson", ".txt": "ndjson", ".csv": "csv",
+    ".parquet": "parquet", ".pq": "parquet", ".otlp": "otlp",
+}  # fmt: skip
+_COMPRESSED: Final = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 
 def read(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
-    map: str | Path | None = None,  # noqa: A002  (the public name)
-    format: str | None = None,  # noqa: A002
+    map: str | os.PathLike[str] | Map | None = None,  # noqa: A002  (the public name; nothing here calls the builtin)
+    format: str | None = None,  # noqa: A002  (same)
     batch_size: int = 65_536,
 ) -> Iterator[pa.RecordBatch]:
-    """The events of a file, in its order, as EVENTS batches; rejected records and labels are left out.
+    """The events of a file as EVENTS record batches, in stored order; labels are left out.
 
     Args:
-        path: the file; ``.gz``, ``.zst`` and ``.zip`` are opened on the way.
-        map: a built-in map's name or a MAP.toml; not needed for a Parquet file that holds EVENTS, nor for OTLP.
-        format: ``ndjson``, ``csv``, ``parquet`` or ``otlp``; without it, by the name of the file.
-        batch_size: events a batch, at most.
+        path: NDJSON, CSV, Parquet or OTLP JSON lines; ``.gz``, ``.zst`` and ``.zip`` are opened transparently.
+        map: a built-in name, a path to a MAP.toml, or a loaded map. Parquet files that already have the columns of
+            EVENTS, and OTLP, need none.
+        format: ``ndjson``, ``csv``, ``parquet`` or ``otlp``; none = by the file's name.
+        batch_size: most rows in a batch.
+
+    Records that are no events are left out and counted in a ``UserWarning`` at the end.
 
     Raises:
-        InputError: the file cannot be read as its format.
-        MapError: the map is unknown or unusable.
+        InputError: the file cannot be read as what it claims to be.
+        MapError: the map is not usable, or one is needed and none was given.
     """
-    for decoded, _labels in read_all(path, map=map, format=format, batch_size=batch_size):
+    reasons: Counter[str] = Counter()
+    for decoded, _ in read_all(path, map=map, format=format, batch_size=batch_size):
+        reasons.update(decoded.reasons)
         if len(decoded.batch):
             yield decoded.batch
+    if reasons:
+        told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        warnings.warn(f"{path}: records that are no events: {told}", stacklevel=2)
 
 
 def read_all(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
-    map: str | Path | None = None,  # noqa: A002
-    format: str | None = None,  # noqa: A002
+    map: str | os.PathLike[str] | Map | None = None,  # noqa: A002  (as in read)
+    format: str | None = None,  # noqa: A002  (as in read)
     batch_size: int = 65_536,
-    progress: Callable[[int], None] | None = None,
-) -> Iterator[Part]:
-    """As ``read``, with what was rejected, and with the labels when the map has some.
+    progress: Progress | None = None,
+) -> Iterator[Item]:
+    """As ``read``, with everything that it leaves out: rejects, and the labels of each batch.
 
-    ``progress`` is told how many bytes of the file on disk have been read.
+    Labels are a string array as long as the batch, empty = benign; None when the map names no label. A ``Decoded``
+    accounts for its own block only; sum its ``reasons`` over the file.
     """
-    file = Path(path)
-    mapping = None if map is None else load_map(map)
-    with _opened(file, progress) as members:
-        for name, stream in members:
-            kind = format or _format_of(name)
-            if kind not in FORMATS:
-                raise InputError(
-                    str(file), f"expected a format of {', '.join(FORMATS)}; say which with --format"
-                )
-            try:
-                if kind == "parquet":
-                    yield from _parquet(stream, file, mapping, batch_size)
-                elif kind == "csv":
-                    yield from _csv(stream, _needed(mapping, file), batch_size)
-                elif kind == "otlp":
-                    yield from _otlp(stream)
-                else:
-                    yield from _ndjson(stream, _needed(mapping, file), batch_size)
-            except (
-                pa.ArrowInvalid,
-                pa.ArrowTypeError,
-                OSError,
-                EOFError,
-                zlib.error,
-                zstandard.ZstdError,
-            ) as error:
-                raise InputError(str(file), f"cannot be read as {kind}: {error}") from None
-            except zipfile.BadZipFile as error:
-                raise InputError(str(file), f"damaged zip: {error}") from None
-            except SchemaError as error:
-                raise InputError(str(file), str(error)) from None
-
-
-def _needed(mapping: Map | None, file: Path) -> Map:
-    if mapping is None:
-        raise MapError(str(file), [Problem("--map", "a map that says what its fields mean", "nothing")])
-    return mapping
-
-
-def _format_of(name: str) -> str:
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes if suffix.lower() not in _WRAPPERS]
-    return _ENDINGS.get(suffixes[-1], "") if suffixes else ""
-
-
-@contextmanager
-def _opened(file: Path, progress: Callable[[int], None] | None) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
+    if batch_size < 1:
+        raise InputError("batch_size", f"expected at least 1, got {batch_size}")
+    mapping = map if isinstance(map, Map) else load_map(map) if map is not None else None
+    place = os.fspath(path)
     try:
-        raw: IO[bytes] = _Counted(file.open("rb"), progress) if progress else file.open("rb")
-    except OSError as error:
-        raise InputError(str(file), error.strerror or "cannot be opened") from None
-    with raw:
-        yield _members(file, raw)
+        with ExitStack() as stack:
+            raw = stack.enter_context(Path(path).open("rb"))
+            total = os.fstat(raw.fileno()).st_size
+            for name, stream in _members(raw, Path(path).name, stack):
+                here = place if name == Path(path).name else f"{place}!{name}"
+                form = _format_of(name, format, here)
+                source = stack.enter_context(_seekable(stream)) if form == "parquet" else stream
+                for item in _decode(source, form, mapping, batch_size, here):
+                    yield from _sliced(item, batch_size)
+                    if progress is not None:
+                        progress(min(raw.tell(), total))
+            if progress is not None:
+                progress(total)
+    except (OSError, zlib.error, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(place, _reason(error)) from None
 
 
-def _members(file: Path, raw: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
-    suffix = file.suffix.lower()
-    if suffix == ".gz":
-        with gzip.GzipFile(fileobj=raw) as stream:
-            yield file.name, stream  # type: ignore[misc]  # GzipFile is an IO[bytes] in all that is used here
-    elif suffix == ".zst":
-        with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as reader:
-            yield file.name, io.BufferedReader(reader)
-    elif suffix == ".zip":
-        try:
-            with zipfile.ZipFile(raw) as archive:
-                for member in archive.infolist():
-                    if not member.is_dir() and "__MACOSX" not in member.filename:
-                        with archive.open(member) as stream:
-                            yield member.filename, stream
-        except zipfile.BadZipFile as error:
-            raise InputError(str(file), f"not a zip file: {error}") from None
-    else:
-        yield file.name, raw
-
-
-class _Counted(io.BufferedReader):
-    """A file that tells how far it has been read."""
-
-    def __init__(self, raw: IO[bytes], progress: Callable[[int], None]) -> None:
-        super().__init__(raw)  # type: ignore[arg-type]  # any binary file will do
-        self._progress = progress
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        block = super().read(size)
-        self._progress(self.tell())
-        return block
-
-
-def _ndjson(stream: IO[bytes], mapping: Map, batch_size: int) -> Iterator[Part]:
-    first = 1
-    for lines in _lines(stream, batch_size):
-        yield decode_lines(lines, mapping, first_line=first, received_at=None)
-        first += len(lines)
-
-
-def _lines(stream: IO[bytes], count: int) -> Iterator[list[bytes]]:
-    """Lines, ``count`` at a time; of a line past the cap only as much is kept as is needed to refuse it."""
-    pending: list[bytes] = []
-    rest = b""
-    while block := stream.read(_BLOCK):
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        if len(rest) > MAX_LINE:
-            rest = rest[: MAX_LINE + 1]
-        pending += lines
-        while len(pending) >= count:
-            yield pending[:count]
-            del pending[:count]
-    if rest:
-        pending.append(rest)
-    for start in range(0, len(pending), count):
-        yield pending[start : start + count]
-
-
-def _parquet(stream: IO[bytes], file: Path, mapping: Map | None, batch_size: int) -> Iterator[Part]:
-    source: Any = stream if stream.seekable() else io.BytesIO(stream.read())
-    first = 1
-    with pq.ParquetFile(source) as parquet:
-        plain = mapping is None and holds_events(parquet.schema_arrow)
-        for batch in parquet.iter_batches(batch_size):
-            if plain:
-                yield decode_events(batch), None
-            else:
-                yield decode_table(batch, _needed(mapping, file), first_line=first)
-            first += len(batch)
-
-
-def _csv(stream: IO[bytes], mapping: Map, batch_size: int) -> Iterator[Part]:
-    # All columns as texts: a column that begins with numbers may go on with words.
-    head = stream.readline()
-    names = next(csv.reader([head.decode("utf-8-sig", "replace").rstrip("\r\n")]), [])
-    options = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-    )
-    reading = pyarrow.csv.ReadOptions(column_names=names)
-    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    body = stream.read()
-    if not body.strip():
-        return
-    first = 2
-    for chunk in pyarrow.csv.open_csv(io.BytesIO(body), reading, parsing, options):
-        for start in range(0, len(chunk), batch_size):
-            part = chunk.slice(start, batch_size)
-            yield decode_table(part, mapping, first_line=first)
-            first += len(part)
-
-
-def _otlp(stream: IO[bytes]) -> Iterator[Part]:
-    """OTLP/JSON, one request a line, as the collector's file exporter writes it."""
-    number = 0
-    for lines in _lines(stream, 64):
-        for line in lines:
-            number += 1
-            if not line.strip():
+def _members(raw: IO[bytes], name: str, stack: ExitStack) -> Iterator[tuple[str, IO[bytes]]]:
+    """The files in a file: every member of a zip in turn, else the one that it is once decompressed."""
+    suffix = Path(name).suffix.lower()
+    if suffix == ".zip":
+        archive = stack.enter_context(zipfile.ZipFile(raw))
+        for member in archive.infolist():
+            if member.is_dir() or "__MACOSX" in member.filename.split("/"):
                 continue
-            try:
-                what = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-                read = otlp.decode_traces if "resourceSpans" in what else otlp.decode_logs
-                yield read(line, is_json=True, received_at=2**62), None
-            except (BodyError, msgspec.DecodeError, msgspec.ValidationError) as error:
-                yield Decoded(_NOTHING, (Rejected(number, "not_otlp", str(error)),), {"not_otlp": 1}), None
+            with archive.open(member) as stream:
+                yield from _members(stream, member.filename, stack)
+    elif suffix in _COMPRESSED:
+        stream = stack.enter_context(
+            pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), _COMPRESSED[suffix])
+        )
+        yield name, stream
+    else:
+        yield name, raw
 
 
-def _nothing() -> pa.RecordBatch:
-    from guardian.decode.columns import batch_of
+def _format_of(name: str, stated: str | None, place: str) -> str:
+    if stated is not None:
+        if stated not in FORMATS:
+            raise InputError(place, f"expected --format to be one of {', '.join(FORMATS)}, got {stated}")
+        return stated
+    bare = Path(name)
+    if bare.suffix.lower() in _COMPRESSED:
+        bare = bare.with_suffix("")
+    found = _SUFFIXES.get(bare.suffix.lower())
+    if found is None:
+        raise InputError(place, f"expected a name that ends in {', '.join(_SUFFIXES)}, or --format")
+    return found
 
-    return batch_of(0, {"ts": pa.array([], pa.timestamp("ns", tz="UTC"))})
+
+def _decode(stream: IO[bytes], form: str, mapping: Map | None, batch_size: int, place: str) -> Iterator[Item]:
+    if form == "parquet":
+        yield from decode_parquet(stream, mapping, LATEST, batch_size, place)
+        return
+    if form == "otlp":
+        yield from ((decoded, None) for decoded in decode_json_lines(_pieces(stream), LATEST))
+        return
+    if mapping is None:
+        raise MapError(place, [Problem("--map", "a map that says what its fields mean", "nothing")])
+    if form == "csv":
+        yield from decode_csv(line_blocks(_pieces(stream)), mapping, LATEST, place)
+        return
+    for first_line, lines in line_blocks(_pieces(stream)):
+        rejects = Rejects()
+        batch, labels = decode_lines(lines, first_line, mapping, LATEST, rejects)
+        yield rejects.decoded(batch), labels
 
 
-_NOTHING: Final = _nothing()
+def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    while piece := stream.read(BLOCK_BYTES):
+        yield piece
+
+
+def _seekable(stream: IO[bytes]) -> IO[bytes]:
+    """Parquet is read from its end: a compressed stream is copied to a temporary file first."""
+    if isinstance(stream, io.BufferedReader):
+        return stream
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  (the caller closes it)
+    for piece in _pieces(stream):
+        copy.write(piece)
+    copy.seek(0)
+    return cast("IO[bytes]", copy)
+
+
+def _sliced(item: Item, batch_size: int) -> Iterator[Item]:
+    """The item in batches of at most ``batch_size`` rows; the rejects stay with the first."""
+    decoded, labels = item
+    count = len(decoded.batch)
+    if count <= batch_size:
+        yield item
+        return
+    for at in range(0, count, batch_size):
+        batch = tidy(decoded.batch.slice(at, batch_size))
+        part = Decoded(batch, decoded.rejected, decoded.reasons) if not at else Decoded(batch, (), {})
+        yield part, None if labels is None else labels.slice(at, batch_size)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, pa.ArrowException):
+        return str(error).partition("\n")[0]
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, RuntimeError):  # what zipfile raises for an encrypted member
+        return "expected a zip without a password, in a usual compression"
+    return f"damaged: {error}"

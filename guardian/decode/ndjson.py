@@ -1,96 +1,91 @@
-"""JSON lines to events. One broken line never costs its neighbours.
+"""NDJSON to EVENTS: one JSON object a line, strictly, each line on its own.
 
-Each line becomes a dictionary once, its mapped fields are taken out, and what is left is ``attrs``. Measured on 2 KB
-Windows events with 28 mapped fields: about 10 µs a line, a third of it parsing.
+Owns the reasons for which a line is no record. Every line is decoded by msgspec; ``records`` takes the objects apart.
+Measured on 1.8 kB Windows events (one core): msgspec to objects 2.4 us a line; ``polars.read_ndjson`` with an explicit
+schema of the 25 fields in question 4.4 us, without ``attrs`` and without a verdict for each line.
+
+Defined here: of repeated keys the last counts; a lone surrogate or bytes that are not UTF-8 refuse the line; a number
+past the range of a float (``1e400``) refuses it; integers are exact up to the 4,300 digits that msgspec reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 
-from guardian.decode.columns import Decoded, Rejects, array_of
+from guardian.decode.columns import MAX_RECORDS, Decoded, Rejects, latest_for
+from guardian.decode.draft import finish, joined
+from guardian.decode.lines import MAX_LINE_BYTES, line_blocks, slices
 from guardian.decode.mapping import Map
+from guardian.decode.records import GROUP, Columns
+from guardian.errors import BodyError
 
-MAX_LINE: Final = 2**20
-"""Bytes of one line; a longer one is rejected, and its neighbours are not."""
-
-_read = msgspec.json.Decoder().decode
-_write = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
 
 
 def decode_ndjson(body: bytes, mapping: Map, *, received_at: int | None) -> Decoded:
-    """Every line of a body; blank lines are nothing."""
-    decoded, _labels = decode_lines(body.split(b"\n"), mapping, first_line=1, received_at=received_at)
-    return decoded
+    """The events of a whole body; ``received_at`` in nanoseconds since 1970, None where nobody knows (files).
+
+    Raises:
+        BodyError: 413 more than MAX_RECORDS events.
+    """
+    rejects = Rejects()
+    latest = latest_for(received_at)
+    batches: list[pa.RecordBatch] = []
+    count = 0
+    for first_line, lines in line_blocks(slices(body)):
+        batch, _ = decode_lines(lines, first_line, mapping, latest, rejects)
+        batches.append(batch)
+        count += len(batch)
+        if count > MAX_RECORDS:
+            raise BodyError(413, "too_many_records", f"expected at most {MAX_RECORDS} records in one body")
+    return rejects.decoded(joined(batches))
 
 
 def decode_lines(
-    lines: Sequence[bytes], mapping: Map, *, first_line: int, received_at: int | None
-) -> tuple[Decoded, pa.Array | None]:
-    """Lines that begin at line ``first_line`` of their file; and their labels, when the map has some."""
-    rejects = Rejects()
-    picked: dict[str, list[Any]] = {path: [] for path in mapping.paths}
-    plain = [(path, values.append) for path, values in picked.items() if "." not in path]
-    dotted = [(path, values.append) for path, values in picked.items() if "." in path]
+    lines: list[bytes | None], first_line: int, mapping: Map, latest: int, rejects: Rejects
+) -> tuple[pa.RecordBatch, pa.Array | None]:
+    """The EVENTS batch and the labels of some lines.
+
+    Args:
+        lines: lines without their line feed; None = a line longer than MAX_LINE_BYTES. Blank lines are skipped.
+        first_line: number of the first one, from 1.
+        mapping: what the fields mean.
+        latest: newest usable time, nanoseconds since 1970.
+        rejects: takes an entry for every line that is no event.
+    """
+    columns = Columns(mapping)
+    records: list[dict[str, Any]] = []
     numbers: list[int] = []
-    attrs: list[bytes | None] = []
     for number, line in enumerate(lines, first_line):
-        if len(line) > MAX_LINE:
-            rejects.add(number, "line_too_long", f"expected at most {MAX_LINE} bytes, got {len(line)}")
+        if line is None:
+            rejects.add(number, "line_too_long", f"expected at most {MAX_LINE_BYTES} bytes in a line")
             continue
         try:
-            record = _read(line)
+            record = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            if line.strip():
-                rejects.add(number, *_fault(line, error))
+            if line and not line.isspace():
+                rejects.add(number, *_fault(error))
             continue
-        if not isinstance(record, dict):
-            rejects.add(number, "not_an_object", f"expected a JSON object, got {type(record).__name__}")
+        if type(record) is not dict:
+            rejects.add(number, "not_an_object", "expected a JSON object")
             continue
-        for path, append in plain:
-            append(record.pop(path, None))
-        for path, append in dotted:
-            append(_take(record, path))
-        try:
-            attrs.append(_write(record) if record else None)
-        except RecursionError:
-            rejects.add(number, "too_deep", "expected fewer nested levels")
-            for values in picked.values():
-                values.pop()
-            continue
+        records.append(record)
         numbers.append(number)
-    fields = {path: array_of(values) for path, values in picked.items()}
-    batch, labels = mapping.apply(
-        fields,
-        np.array(numbers, np.int64),
-        pa.array(attrs, pa.string()),
-        received_at=received_at,
-        rejects=rejects,
-    )
-    return rejects.decoded(batch), labels
+        if len(records) == GROUP:
+            columns.add(records, numbers)
+            records, numbers = [], []
+    columns.add(records, numbers)
+    return finish(columns.draft(latest), rejects)
 
 
-def _take(record: dict[str, Any], path: str) -> Any:
-    """Take the value at a dotted path out of a record; a key that contains the dots itself goes first."""
-    if path in record:
-        return record.pop(path)
-    *outer, last = path.split(".")
-    inner: Any = record
-    for part in outer:
-        inner = inner.get(part) if isinstance(inner, dict) else None
-    return inner.pop(last, None) if isinstance(inner, dict) else None
-
-
-def _fault(line: bytes, error: Exception) -> tuple[str, str]:
+def _fault(error: Exception) -> tuple[str, str]:
     if isinstance(error, RecursionError):
-        return "too_deep", "expected fewer nested levels"
-    try:
-        line.decode()
-    except UnicodeDecodeError as fault:
-        return "invalid_utf8", f"expected UTF-8, got another byte at position {fault.start}"
-    return "not_json", f"expected a JSON object: {error}"
+        return "too_deep", "expected less nesting"
+    if isinstance(error, UnicodeDecodeError):
+        return "invalid_utf8", "expected UTF-8"
+    if isinstance(error, msgspec.ValidationError):
+        return "number_out_of_range", str(error)
+    return "not_json", str(error)

@@ -1,347 +1,335 @@
-"""OTLP logs and traces to events, from protobuf (the official decoder) and from JSON.
+"""OpenTelemetry logs and spans as events: what the semantic conventions say about who, where and how.
 
-Owns which attribute of the OpenTelemetry semantic conventions means which column. JSON goes through msgspec, never
-through protobuf's ``json_format``, which takes 270 µs a record and would be a way to deny service.
+Owns the meaning of attributes; ``otlp_wire`` and ``otlp_json`` own the two encodings and hand plain values over. An
+attribute that became a column is left out of ``attrs``; the resource's attributes stand there under ``resource``.
+Sources: OpenTelemetry semantic conventions 1.3x (``user``, ``client``, ``server``, ``http``, ``session``, ``event``)
+with the older names still sent by SDKs, and the log data model's severity numbers.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterator, Mapping
+import math
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from guardian.decode.columns import EARLIEST, Decoded, Rejects, as_text, batch_of, encoded, in_range
+from guardian.decode.columns import MAX_RECORDS, Decoded, Rejects
+from guardian.decode.draft import Draft, Names, finish, id_column, layer_of, objects
+from guardian.decode.mapping import TEXT_COLUMNS
+from guardian.decode.scalars import finite, number, scalar_text
+from guardian.decode.times import GOOD, number_ns
 from guardian.errors import BodyError
-from guardian.events import LAYERS, Outcome, Signal
+from guardian.events import Outcome, Signal
 
-ACTOR: Final = ("user.id", "enduser.id", "user.name", "user.email")
-ADDRESS: Final = (
+MAX_RECORD_BYTES: Final = 2**20
+
+_ACTOR: Final = ("user.id", "enduser.id", "user.name", "user.email", "enduser.name")
+_ADDRESS: Final = (
     "client.address",
     "source.address",
-    "network.peer.address",
-    "net.peer.ip",
-    "http.client_ip",
     "source.ip",
+    "client.ip",
+    "http.client_ip",
+    "net.sock.peer.addr",
+    "net.peer.ip",
 )
-TARGET: Final = (
+_PEER: Final = ("network.peer.address",)
+_TARGET: Final = (
+    "peer.service",
     "server.address",
     "destination.address",
-    "peer.service",
+    "net.peer.name",
+    "net.host.name",
     "host.name",
-    "db.namespace",
-    "url.path",
+    "http.host",
 )
-SESSION: Final = ("session.id",)
-STATUS: Final = ("http.response.status_code", "http.status_code")
-LAYER: Final = "tamv.layer"
+_SESSION: Final = ("session.id", "session.previous_id")
+_KIND: Final = ("event.name",)
+_RESOURCE_TARGET: Final = ("host.name", "k8s.pod.name", "service.instance.id", "service.name")
+_STATUS_CODE: Final = ("http.response.status_code", "http.status_code")
+_METHOD: Final = ("http.request.method", "http.method")
+_EVENT_OUTCOMES: Final = {"success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "denied": Outcome.DENIED}
+_SEVERITY_OF_TEXT: Final = {
+    "trace": 1,
+    "debug": 5,
+    "info": 9,
+    "information": 9,
+    "notice": 10,
+    "warn": 13,
+    "warning": 13,
+    "error": 17,
+    "critical": 21,
+    "fatal": 21,
+}
+_GRPC_DENIED: Final = {7, 16}  # PERMISSION_DENIED, UNAUTHENTICATED
+_SERVER_KINDS: Final = {2, 5}  # SPAN_KIND_SERVER, SPAN_KIND_CONSUMER
+_STATUS_ERROR: Final = 2
+_STATUS_OK: Final = 1
 
-_DENIED: Final = frozenset({"401", "403"})
-_MAX_DEPTH: Final = 32
+_encode: Final = msgspec.json.Encoder().encode
 
 
-class _Rows:
-    """Records on their way to columns: one list a column."""
+@dataclass(slots=True)
+class Origin:
+    """What all records of one resource and scope share."""
 
-    def __init__(self, signal: Signal, received_at: int) -> None:
-        self.signal = signal
-        self.received_at = received_at
+    source: str = ""
+    target: str = ""
+    layer: int = -1
+    scope: str = ""
+    tail: bytes = b""
+    """The resource's further attributes as the last member of ``attrs``."""
+
+    @classmethod
+    def of(cls, resource: dict[str, Any], scope: str) -> Origin:
+        """The origin that a resource's attributes and a scope's name describe. Takes ``service.name`` out."""
+        target = _first(resource, _RESOURCE_TARGET, [])
+        layer = layer_of(scalar_text(resource.get("tamv.layer")), -1)
+        source = scalar_text(resource.pop("service.name", ""))
+        tail = b'"resource":' + _encode(resource) if resource else b""
+        return cls(source, target, layer, scope, tail)
+
+
+@dataclass(slots=True)
+class Log:
+    """One log record as both encodings give it."""
+
+    time: Any
+    observed: Any
+    severity_number: int
+    severity_text: str
+    event_name: str
+    body: Any
+    attributes: dict[str, Any]
+    trace_id: bytes
+    span_id: bytes
+
+
+@dataclass(slots=True)
+class Span:
+    """One span as both encodings give it."""
+
+    name: str
+    kind: int
+    start: Any
+    end: Any
+    status: int
+    status_message: str
+    attributes: dict[str, Any]
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Rows:
+    """Collects records into columns."""
+
+    def __init__(self, signal: Signal, latest: int) -> None:
+        self._signal = signal
+        self._latest = latest
         self.rejects = Rejects()
-        self.seen = 0
-        self.ts: list[int] = []
-        self.text: dict[str, list[str]] = {
-            name: [] for name in ("source", "kind", "actor", "address", "target", "session")
-        }
-        self.layer: list[int] = []
-        self.outcome: list[int] = []
-        self.severity: list[float] = []
-        self.value: list[float] = []
-        self.trace_id: list[bytes] = []
-        self.span_id: list[bytes] = []
-        self.body: list[str | None] = []
-        self.attrs: list[str | None] = []
+        self._tables: dict[str, dict[str, int]] = {name: {} for name in TEXT_COLUMNS}
+        self._codes: dict[str, list[int]] = {name: [] for name in TEXT_COLUMNS}
+        self._lines: list[int] = []
+        self._ts: list[int] = []
+        self._verdicts: list[int] = []
+        self._outcome: list[int] = []
+        self._layer: list[int] = []
+        self._severity: list[float] = []
+        self._value: list[float] = []
+        self._ids: tuple[list[bytes], list[bytes]] = ([], [])
+        self._body: list[str | None] = []
+        self._attrs = bytearray()
+        self._attr_ends: list[int] = []
+        self._seen = 0
 
-    def add(
-        self,
-        ts: int,
-        kind: str,
-        resource: Mapping[str, Any],
-        own: dict[str, Any],
-        *,
-        outcome: Outcome,
-        severity: float = np.nan,
-        value: float = np.nan,
-        trace_id: bytes,
-        span_id: bytes,
-        body: str | None,
-    ) -> None:
-        self.seen += 1
-        if ts == 0:
-            self.rejects.add(self.seen, "no_time", "expected a time in timeUnixNano or observedTimeUnixNano")
-            return
-        if not (EARLIEST <= ts < 2**63) or not in_range(np.array([ts]), self.received_at)[0]:
-            self.rejects.add(
-                self.seen, "time_out_of_range", "expected a time from 1990 to a day after its arrival"
-            )
-            return
-        self.ts.append(ts)
-        self.text["kind"].append(kind)
-        self.text["source"].append(_first(("service.name",), own, resource))
-        for name, keys in (("actor", ACTOR), ("address", ADDRESS), ("target", TARGET), ("session", SESSION)):
-            self.text[name].append(_first(keys, own, resource))
-        layer = _first((LAYER,), own, resource)
-        self.layer.append(LAYERS.index(layer) if layer in LAYERS else -1)
-        status = _first(STATUS, own, {})
-        if status in _DENIED:
-            outcome = Outcome.DENIED
-        elif len(status) == 3 and status[0] in "45":
+    def count(self) -> int:
+        """Count one record, scope or resource.
+
+        Raises:
+            BodyError: there are more than MAX_RECORDS.
+        """
+        self._seen += 1
+        if self._seen > MAX_RECORDS:
+            raise BodyError(413, "too_many_records", f"expected at most {MAX_RECORDS} records in one body")
+        return self._seen
+
+    def log(self, line: int, log: Log, origin: Origin) -> None:
+        """Add a log record.
+
+        The kind is the event's name, else scope and severity (``app.db: error``): a record without an event name says
+        no more about what sort of thing happened.
+        """
+        attributes, used = log.attributes, ["event.name"]
+        ts, verdict = number_ns(log.time, "ns", self._latest) if log.time else (0, 0)
+        if not ts and not verdict:
+            ts, verdict = number_ns(log.observed or None, "ns", self._latest)
+        severity = log.severity_number or _SEVERITY_OF_TEXT.get(log.severity_text.lower(), 0)
+        kind = log.event_name or _first(attributes, _KIND, used)
+        word = log.severity_text.lower() or "log"
+        kind = kind or (f"{origin.scope}: {word}" if origin.scope else word)
+        extra = {"severity_text": log.severity_text} if log.severity_text else {}
+        body = log.body if type(log.body) is str else "" if log.body is None else _encode(log.body).decode()
+        outcome = _outcome(attributes)
+        self._add(
+            line,
+            ts,
+            verdict,
+            kind,
+            attributes,
+            used,
+            origin,
+            _ADDRESS,
+            extra,
+            body,
+            (log.trace_id, log.span_id),
+        )
+        self._outcome.append(outcome)
+        self._severity.append((severity - 1) / 23 if 1 <= severity <= 24 else math.nan)
+        self._value.append(math.nan)
+
+    def span(self, line: int, span: Span, origin: Origin) -> None:
+        """Add a span, at the time of its end: that is when it could be known. Its value is its duration in seconds.
+
+        The kind is method and route for HTTP (``GET /orders/{id}``), else the span's name.
+        """
+        attributes, used = span.attributes, list[str]()
+        end, verdict = number_ns(span.end or span.start or None, "ns", self._latest)
+        start, start_verdict = number_ns(span.start or None, "ns", self._latest)
+        route = scalar_text(attributes.get("http.route"))
+        method = _first(attributes, _METHOD, [])
+        kind = f"{method} {route}".strip() if route else span.name
+        extra: dict[str, Any] = {"name": span.name} if route and span.name != kind else {}
+        if span.parent_span_id:
+            extra["parent_span_id"] = span.parent_span_id.hex()
+        if span.status_message:
+            extra["otel.status_description"] = span.status_message
+        if span.events:
+            extra["events"] = span.events
+        addresses = _ADDRESS + _PEER if span.kind in _SERVER_KINDS else _ADDRESS
+        outcome = _outcome(attributes)
+        if outcome != Outcome.DENIED and span.status == _STATUS_ERROR:
             outcome = Outcome.FAILURE
-        elif len(status) == 3 and outcome == Outcome.UNKNOWN:
+        elif outcome == Outcome.UNKNOWN and span.status == _STATUS_OK:
             outcome = Outcome.SUCCESS
-        self.outcome.append(int(outcome))
-        self.severity.append(severity)
-        self.value.append(value)
-        self.trace_id.append(trace_id if len(trace_id) == 16 else bytes(16))
-        self.span_id.append(span_id if len(span_id) == 8 else bytes(8))
-        self.body.append(body)
-        self.attrs.append(msgspec.json.encode(own).decode() if own else None)
+        self._add(
+            line,
+            end,
+            verdict,
+            kind,
+            attributes,
+            used,
+            origin,
+            addresses,
+            extra,
+            "",
+            (span.trace_id, span.span_id),
+        )
+        self._outcome.append(outcome)
+        self._severity.append(math.nan)
+        duration = (end - start) / 1e9 if verdict == start_verdict == GOOD and end >= start else math.nan
+        self._value.append(duration)
+
+    def _add(
+        self,
+        line: int,
+        ts: int,
+        verdict: int,
+        kind: str,
+        attributes: dict[str, Any],
+        used: list[str],
+        origin: Origin,
+        addresses: tuple[str, ...],
+        extra: dict[str, Any],
+        body: str,
+        ids: tuple[bytes, bytes],
+    ) -> None:
+        names = (
+            origin.source,
+            kind,
+            _first(attributes, _ACTOR, used),
+            _first(attributes, addresses, used),
+            _first(attributes, _TARGET, used) or origin.target or scalar_text(attributes.get("url.path")),
+            _first(attributes, _SESSION, used),
+        )
+        for name, text in zip(TEXT_COLUMNS, names, strict=True):
+            table = self._tables[name]
+            code = table.get(text)
+            if code is None:
+                code = table[text] = len(table)
+            self._codes[name].append(code)
+        self._lines.append(line)
+        self._ts.append(ts)
+        self._verdicts.append(verdict)
+        layer = attributes.get("tamv.layer")
+        self._layer.append(origin.layer if layer is None else layer_of(scalar_text(layer), origin.layer))
+        for column, found, size in zip(self._ids, ids, (16, 8), strict=True):
+            column.append(found if len(found) == size else bytes(size))
+        self._body.append(body or None)
+        for name in used:
+            attributes.pop(name, None)
+        if origin.scope:
+            extra["otel.scope.name"] = origin.scope
+        attrs = _encode(attributes | extra if extra else attributes)
+        if origin.tail:
+            attrs = attrs[:-1] + (b"," if len(attrs) > 2 else b"") + origin.tail + b"}"
+        self._attrs += attrs
+        self._attr_ends.append(len(self._attrs))
 
     def decoded(self) -> Decoded:
-        rows = len(self.ts)
-        made = {
-            "ts": pa.array(self.ts, pa.int64()).cast(pa.timestamp("ns", tz="UTC")),
-            "signal": pa.array(np.full(rows, int(self.signal), np.int8)),
-            "layer": pa.array(self.layer, pa.int8()),
-            **{name: encoded(pa.array(values, pa.string())) for name, values in self.text.items()},
-            "outcome": pa.array(self.outcome, pa.int8()),
-            "severity": pa.array(self.severity, pa.float64()),
-            "value": pa.array(self.value, pa.float64()),
-            "trace_id": pa.array(self.trace_id, pa.binary(16)),
-            "span_id": pa.array(self.span_id, pa.binary(8)),
-            "body": pa.array(self.body, pa.string()),
-            "attrs": pa.array(self.attrs, pa.string()),
-        }
-        return self.rejects.decoded(batch_of(rows, made))
-
-
-def decode_logs(data: bytes, *, is_json: bool, received_at: int) -> Decoded:
-    """The records of an ExportLogsServiceRequest. ``kind`` is the event name, else the severity and the scope.
-
-    Raises:
-        BodyError: the body is not such a request.
-    """
-    rows = _Rows(Signal.LOG, received_at)
-    for resource, scope, record in _json(data, "Logs", "logRecords") if is_json else _log_records(data):
-        attributes = record["attributes"]
-        severity = record["severity"]
-        word = record["severity_text"].lower() or "log"
-        name = record["event_name"] or _text(attributes.get("event.name"))
-        rows.add(
-            record["time"] or record["observed"],
-            name or (f"{scope}: {word}" if scope else word),
-            resource,
-            attributes,
-            outcome=Outcome.UNKNOWN,
-            severity=min(max((severity - 1) / 23, 0.0), 1.0) if severity else np.nan,
-            trace_id=record["trace_id"],
-            span_id=record["span_id"],
-            body=record["body"],
+        """The events and rejects of all that was added."""
+        count = len(self._lines)
+        draft = Draft(
+            lines=np.array(self._lines, np.int64),
+            ts=np.array(self._ts, np.int64),
+            verdicts=np.array(self._verdicts, np.int8),
+            names={name: Names(self._codes[name], list(self._tables[name])) for name in TEXT_COLUMNS},
+            outcome=np.array(self._outcome, np.int8),
+            layer=np.array(self._layer, np.int8),
+            severity=np.array(self._severity, np.float64),
+            value=finite(np.array(self._value, np.float64)) if count else np.zeros(0),
+            trace_id=id_column(self._ids[0], 16),
+            span_id=id_column(self._ids[1], 8),
+            body=pa.array(self._body, pa.string()),
+            attrs=objects(self._attrs, self._attr_ends),
+            signal=self._signal,
         )
-    return rows.decoded()
+        batch, _ = finish(draft, self.rejects)
+        return self.rejects.decoded(batch)
 
 
-def decode_traces(data: bytes, *, is_json: bool, received_at: int) -> Decoded:
-    """The spans of an ExportTraceServiceRequest. ``kind`` is method and route where there are, else the span's name.
-
-    Raises:
-        BodyError: the body is not such a request.
-    """
-    rows = _Rows(Signal.SPAN, received_at)
-    for resource, _scope, span in _json(data, "Spans", "spans") if is_json else _spans(data):
-        attributes = span["attributes"]
-        route = _text(attributes.get("http.route"))
-        method = _text(attributes.get("http.request.method") or attributes.get("http.method"))
-        kind = f"{method} {route}".strip() if route else span["name"]
-        took = span["end"] - span["start"]
-        rows.add(
-            span["start"],
-            kind or "span",
-            resource,
-            attributes,
-            outcome=(Outcome.UNKNOWN, Outcome.SUCCESS, Outcome.FAILURE)[span["status"]],
-            value=took * 1e-9 if took >= 0 and span["end"] else np.nan,
-            trace_id=span["trace_id"],
-            span_id=span["span_id"],
-            body=None,
-        )
-    return rows.decoded()
-
-
-Record = tuple[Mapping[str, Any], str, dict[str, Any]]
-
-
-def _log_records(data: bytes) -> Iterator[Record]:
-    for whole in _parsed(ExportLogsServiceRequest(), data).resource_logs:
-        resource = _attributes(whole.resource.attributes)
-        for part in whole.scope_logs:
-            for log in part.log_records:
-                yield (
-                    resource,
-                    part.scope.name,
-                    {
-                        "time": log.time_unix_nano,
-                        "observed": log.observed_time_unix_nano,
-                        "severity": log.severity_number,
-                        "severity_text": log.severity_text,
-                        "event_name": log.event_name,
-                        "attributes": _attributes(log.attributes),
-                        "trace_id": log.trace_id,
-                        "span_id": log.span_id,
-                        "body": _body(_value(log.body)) if log.HasField("body") else None,
-                    },
-                )
-
-
-def _spans(data: bytes) -> Iterator[Record]:
-    for whole in _parsed(ExportTraceServiceRequest(), data).resource_spans:
-        resource = _attributes(whole.resource.attributes)
-        for part in whole.scope_spans:
-            for span in part.spans:
-                yield (
-                    resource,
-                    part.scope.name,
-                    {
-                        "name": span.name,
-                        "start": span.start_time_unix_nano,
-                        "end": span.end_time_unix_nano,
-                        "status": span.status.code if span.status.code in (0, 1, 2) else 0,
-                        "attributes": _attributes(span.attributes),
-                        "trace_id": span.trace_id,
-                        "span_id": span.span_id,
-                    },
-                )
-
-
-def _parsed(message: Any, data: bytes) -> Any:
-    try:
-        message.ParseFromString(data)
-    except (DecodeError, RecursionError) as error:
-        raise BodyError(400, "not_otlp", f"not an OTLP request: {error}") from None
-    return message
-
-
-def _attributes(pairs: Any) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
-
-
-def _value(value: Any, depth: int = 0) -> Any:
-    which = value.WhichOneof("value")
-    if which is None or depth > _MAX_DEPTH:
-        return None
-    found = getattr(value, which)
-    if which == "array_value":
-        return [_value(each, depth + 1) for each in found.values]
-    if which == "kvlist_value":
-        return {pair.key: _value(pair.value, depth + 1) for pair in found.values}
-    if which == "bytes_value":
-        return base64.b64encode(found).decode()
-    return found
-
-
-def _json(data: bytes, what: str, records: str) -> Iterator[Record]:
-    """The same from OTLP/JSON: ids are hexadecimal, 64-bit numbers may be texts, enums are numbers."""
-    try:
-        tree = msgspec.json.decode(data)
-        for whole in _list(tree, f"resource{what}"):
-            resource = _json_attributes(whole.get("resource", {}))
-            for part in _list(whole, f"scope{what}"):
-                scope = _text(part.get("scope", {}).get("name"))
-                for each in _list(part, records):
-                    yield resource, scope, _json_record(each)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BodyError(400, "not_otlp", f"not an OTLP/JSON request: {error}") from None
-    except (AttributeError, TypeError, ValueError, KeyError) as error:
-        raise BodyError(
-            400, "not_otlp", f"not an OTLP/JSON request: a field has another type ({error})"
-        ) from None
-
-
-def _list(tree: Any, key: str) -> list[Any]:
-    found = tree.get(key) or []
-    if not isinstance(found, list):
-        raise BodyError(400, "not_otlp", f"not an OTLP/JSON request: {key} is no list")
-    return found
-
-
-def _json_record(each: dict[str, Any]) -> dict[str, Any]:
-    status = each.get("status", {}).get("code", 0)
-    codes = {"STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
-    body = each.get("body")
-    return {
-        "time": int(each.get("timeUnixNano") or 0),
-        "observed": int(each.get("observedTimeUnixNano") or 0),
-        "start": int(each.get("startTimeUnixNano") or 0),
-        "end": int(each.get("endTimeUnixNano") or 0),
-        "severity": int(each.get("severityNumber") or 0),
-        "severity_text": _text(each.get("severityText")),
-        "event_name": _text(each.get("eventName")),
-        "name": _text(each.get("name")),
-        "status": codes.get(status, status if status in (0, 1, 2) else 0),
-        "attributes": _json_attributes(each),
-        "trace_id": _hex(each.get("traceId")),
-        "span_id": _hex(each.get("spanId")),
-        "body": None if body is None else _body(_json_value(body)),
-    }
-
-
-def _json_attributes(tree: dict[str, Any]) -> dict[str, Any]:
-    return {_text(pair.get("key")): _json_value(pair.get("value")) for pair in _list(tree, "attributes")}
-
-
-def _json_value(value: Any, depth: int = 0) -> Any:
-    if not isinstance(value, dict) or depth > _MAX_DEPTH:
-        return None
-    for name, found in value.items():
-        if name == "intValue":
-            return int(found)
-        if name == "arrayValue":
-            return [_json_value(each, depth + 1) for each in _list(found, "values")]
-        if name == "kvlistValue":
-            return {
-                _text(pair.get("key")): _json_value(pair.get("value"), depth + 1)
-                for pair in _list(found, "values")
-            }
-        if name in ("stringValue", "boolValue", "doubleValue", "bytesValue"):
-            return found
-    return None
-
-
-def _hex(text: Any) -> bytes:
-    try:
-        return binascii.unhexlify(text) if isinstance(text, str) else b""
-    except binascii.Error:
-        return b""
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else as_text(value)
-
-
-def _body(value: Any) -> str | None:
-    return None if value is None else as_text(value)
-
-
-def _first(keys: tuple[str, ...], own: Mapping[str, Any], resource: Mapping[str, Any]) -> str:
-    for attributes in (own, resource):
-        for key in keys:
-            value = attributes.get(key)
-            if value is not None and value != "":
-                return as_text(value)
+def _first(attributes: dict[str, Any], names: tuple[str, ...], used: list[str]) -> str:
+    for name in names:
+        found = attributes.get(name)
+        if found is not None:
+            text = found if type(found) is str else scalar_text(found)
+            if text:
+                used.append(name)
+                return text
     return ""
+
+
+def _outcome(attributes: dict[str, Any]) -> int:
+    for name in _STATUS_CODE:
+        status = number(attributes.get(name))
+        if status in {401, 403}:
+            return Outcome.DENIED
+        if status >= 100:
+            return Outcome.FAILURE if status >= 400 else Outcome.SUCCESS
+    grpc = number(attributes.get("rpc.grpc.status_code"))
+    if grpc == 0:
+        return Outcome.SUCCESS
+    if grpc > 0:
+        return Outcome.DENIED if grpc in _GRPC_DENIED else Outcome.FAILURE
+    stated = _EVENT_OUTCOMES.get(scalar_text(attributes.get("event.outcome")).lower())
+    if stated is not None:
+        return stated
+    return (
+        Outcome.FAILURE
+        if attributes.get("error.type") or attributes.get("exception.type")
+        else Outcome.UNKNOWN
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -21,10 +23,11 @@ LINES = b"".join(
 )
 
 
-def kinds(path: Path, **options: object) -> list[str]:
+def kinds(path: Path, *, warns: str = "", **options: Any) -> list[str]:
     found: list[str] = []
-    for batch in guardian.read(path, **options):  # type: ignore[arg-type]
-        found += batch.column("kind").to_pylist()
+    with pytest.warns(UserWarning, match=warns) if warns else nullcontext():
+        for batch in guardian.read(path, **options):
+            found += batch.column("kind").to_pylist()
     return found
 
 
@@ -72,7 +75,8 @@ def test_csv_and_parquet_through_a_map(tmp_path: Path) -> None:
         assert batch.column("address").to_pylist() == ["1.1.1.1", ""]
         results.append((batch.column("kind").to_pylist(), batch.column("attrs").to_pylist()))
     assert results[0][0] == results[1][0] == ['say "hi", all', "B"]
-    assert results[1][1] == ['{"short":"x\\n","n":1}', '{"short":"y","n":null}']
+    assert results[0][1] == ['{"short":"x\\n","n":"1"}', '{"ip":"","short":"y","n":""}']
+    assert results[1][1] == ['{"short":"x\\n","n":1}', '{"short":"y"}']
 
 
 def test_a_parquet_file_of_events_needs_no_map(tmp_path: Path) -> None:
@@ -86,6 +90,7 @@ def test_a_parquet_file_of_events_needs_no_map(tmp_path: Path) -> None:
 def test_otlp_lines(tmp_path: Path) -> None:
     record = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"1700000000000000000","eventName":"e"}]}]}]}'
     (tmp_path / "o.json").write_bytes(record + b"\n{broken\n" + record)
+    assert kinds(tmp_path / "o.json", format="otlp", warns="1 not_json") == ["e", "e"]
     parts = [part for part, _ in read_all(tmp_path / "o.json", format="otlp")]
     assert [len(part.batch) for part in parts] == [1, 0, 1]
     assert parts[1].rejected[0].line == 2
@@ -104,10 +109,29 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "x.ndjson.gz").write_bytes(b"not gzip")
     (tmp_path / "x.zip").write_bytes(b"not zip")
     (tmp_path / "x.bin").write_bytes(b"")
+    (tmp_path / "short.ndjson.gz").write_bytes(gzip.compress(LINES)[:-9])
+    (tmp_path / "short.ndjson.zst").write_bytes(zstandard.compress(LINES)[:-2])
+    (tmp_path / "x.csv").write_bytes(b"a,b\n1,2\n")
+    with zipfile.ZipFile(tmp_path / "pcap.zip", "w") as archive:
+        archive.writestr("a.pcap", b"")
     (tmp_path / "x.ndjson").write_bytes(LINES)
-    for name in ("x.parquet", "x.ndjson.gz", "x.zip", "x.bin", "missing.ndjson"):
+    for name in (
+        "x.parquet",
+        "x.ndjson.gz",
+        "x.zip",
+        "x.bin",
+        "short.ndjson.gz",
+        "short.ndjson.zst",
+        "x.csv",
+        "pcap.zip",
+        "missing.ndjson",
+    ):
         with pytest.raises(InputError, match=name.replace(".", r"\.")):
             list(guardian.read(tmp_path / name, map="ait-ads"))
+    with pytest.raises(InputError, match="expected --format to be one of ndjson, csv"):
+        list(guardian.read(tmp_path / "x.ndjson", map="tamv", format="xml"))
+    with pytest.raises(InputError, match="batch_size: expected at least 1"):
+        list(guardian.read(tmp_path / "x.ndjson", map="tamv", batch_size=0))
     with pytest.raises(MapError, match="--map: expected a map"):
         list(guardian.read(tmp_path / "x.ndjson"))
 
@@ -129,3 +153,42 @@ def test_public_windows_events_decode(shared_data: Path) -> None:
             good += len(decoded.batch)
             bad += sum(decoded.reasons.values())
         assert good / (good + bad) >= 0.999, (file.name, good, bad)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1024])
+def test_the_size_of_batches_changes_nothing_else(tmp_path: Path, batch_size: int) -> None:
+    file = tmp_path / "e.ndjson"
+    file.write_bytes(b"junk\n" + LINES + b'{"timestamp":"x","action":"a"}\n' + LINES)
+    parts = list(read_all(file, map="tamv", batch_size=batch_size))
+    whole = list(read_all(file, map="tamv"))
+    assert all(len(part.batch) <= batch_size for part, _ in parts)
+    joined = [pa.Table.from_batches([part.batch for part, _ in some]).to_pylist() for some in (parts, whole)]
+    assert str(joined[0]) == str(joined[1])
+    rejected = [sum((part.rejected for part, _ in some), ()) for some in (parts, whole)]
+    assert rejected[0] == rejected[1]
+    assert [each.line for each in rejected[0]] == [1, 52]
+    for part, _ in parts:
+        kinds_of = part.batch.column("kind")
+        assert kinds_of.dictionary.to_pylist() == list(dict.fromkeys(kinds_of.to_pylist()))
+
+
+def test_a_parquet_file_inside_a_zip(tmp_path: Path) -> None:
+    pl.DataFrame({"time": [1642213952.5], "name": ["A"], "event_label": ["-"]}).write_parquet(
+        tmp_path / "a.parquet"
+    )
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.parquet", "deep/a.parquet")
+        archive.writestr("b.ndjson.gz", gzip.compress(b'{"time":1642213952.5,"name":"B"}'))
+    assert kinds(tmp_path / "a.zip", map="ait-ads") == ["A", "B"]
+
+
+def test_public_alerts_have_labels(shared_data: Path) -> None:
+    attacks = benign = 0
+    for decoded, labels in read_all(shared_data / "ait-ads" / "shaw.parquet", map="ait-ads"):
+        assert labels is not None
+        assert len(labels) == len(decoded.batch)
+        assert not decoded.reasons
+        benign += sum(label == "" for label in labels.to_pylist())
+        attacks += sum(label != "" for label in labels.to_pylist())
+        assert not any("label" in (attrs or "") for attrs in decoded.batch.column("attrs").to_pylist()[:100])
+    assert (attacks, benign) == (6061, 64721)

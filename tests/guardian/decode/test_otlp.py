@@ -1,153 +1,180 @@
-"""OTLP: protobuf and JSON say the same; damage of any kind is one clear refusal."""
+"""OpenTelemetry's conventions: who, where, how and how long."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
+import math
+from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
-from google.protobuf import json_format
-from hypothesis import given
-from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from guardian.decode import Decoded, otlp
+from guardian.decode import otlp
+from guardian.decode.columns import LATEST
+from guardian.decode.otlp import Log, Origin, Rows, Span
+from guardian.decode.otlp_wire import decode_protobuf
 from guardian.errors import BodyError
+from guardian.events import Signal
 
 NOW = 1_700_000_000 * 10**9
-TRACE, SPAN = bytes(range(16)), bytes(range(8))
+TRACE = bytes(range(16))
 
 
-def logs() -> ExportLogsServiceRequest:
-    request = ExportLogsServiceRequest()
-    resource = request.resource_logs.add()
-    resource.resource.attributes.add(key="service.name").value.string_value = "shop"
-    scope = resource.scope_logs.add()
-    scope.scope.name = "cart"
-    log = scope.log_records.add(
-        time_unix_nano=NOW - 5, severity_number=17, severity_text="ERROR", trace_id=TRACE, span_id=SPAN
-    )
-    log.body.string_value = "boom"
-    log.attributes.add(key="user.id").value.string_value = "ana"
-    log.attributes.add(key="client.address").value.string_value = "10.0.0.1"
-    log.attributes.add(key="tamv.layer").value.string_value = "L5"
-    log.attributes.add(key="retries").value.int_value = 3
-    named = scope.log_records.add(observed_time_unix_nano=NOW - 4, event_name="cart.emptied")
-    named.body.kvlist_value.values.add(key="n").value.double_value = 0.5
-    return request
+def log_row(
+    attributes: dict[str, Any] | None = None, origin: Origin | None = None, **changes: Any
+) -> dict[str, Any]:
+    record = Log(NOW, 0, 0, "", "e", None, dict(attributes or {}), b"", b"")
+    for name, value in changes.items():
+        setattr(record, name, value)
+    rows = Rows(Signal.LOG, LATEST)
+    rows.log(1, record, origin or Origin())
+    (row,) = rows.decoded().batch.drop_columns(["ts"]).to_pylist()
+    return dict(row)
 
 
-def traces() -> ExportTraceServiceRequest:
-    request = ExportTraceServiceRequest()
-    resource = request.resource_spans.add()
-    resource.resource.attributes.add(key="service.name").value.string_value = "shop"
-    scope = resource.scope_spans.add()
-    span = scope.spans.add(
-        name="GET",
-        start_time_unix_nano=NOW - 2 * 10**9,
-        end_time_unix_nano=NOW - 10**9,
-        trace_id=TRACE,
-        span_id=SPAN,
-    )
-    span.attributes.add(key="http.request.method").value.string_value = "GET"
-    span.attributes.add(key="http.route").value.string_value = "/orders/{id}"
-    span.attributes.add(key="http.response.status_code").value.int_value = 403
-    span.attributes.add(key="server.address").value.string_value = "orders"
-    failed = scope.spans.add(name="work", start_time_unix_nano=NOW - 10, end_time_unix_nano=NOW - 5)
-    failed.status.code = 2
-    return request
+def span_row(attributes: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    record = Span("work", 0, NOW - 10**9, NOW, 0, "", dict(attributes or {}), b"", b"", b"")
+    for name, value in changes.items():
+        setattr(record, name, value)
+    rows = Rows(Signal.SPAN, LATEST)
+    rows.span(1, record, Origin())
+    (row,) = rows.decoded().batch.drop_columns(["ts"]).to_pylist()
+    return dict(row)
 
 
-def json_of(request: ExportLogsServiceRequest | ExportTraceServiceRequest) -> bytes:
-    """OTLP/JSON: protobuf's JSON, but ids in hexadecimal and enums as numbers."""
-    text = json_format.MessageToJson(request, use_integers_for_enums=True)
-    for octets in (TRACE, SPAN):
-        text = text.replace(base64.b64encode(octets).decode(), octets.hex())
-    return text.encode()
-
-
-def status_of(read: Callable[..., Decoded], data: bytes, *, is_json: bool) -> int:
-    try:
-        read(data, is_json=is_json, received_at=NOW)
-    except BodyError as error:
-        return error.status
-    return 200
-
-
-def test_log_records() -> None:
-    batch = otlp.decode_logs(logs().SerializeToString(), is_json=False, received_at=NOW).batch
+def test_log_records(logs: ExportLogsServiceRequest) -> None:
+    batch = decode_protobuf(logs.SerializeToString(), Signal.LOG, LATEST).batch
     rows = batch.drop_columns(["ts"]).to_pylist()
     assert rows[0]["kind"] == "cart: error"
     assert (rows[0]["source"], rows[0]["actor"], rows[0]["address"]) == ("shop", "ana", "10.0.0.1")
     assert (rows[0]["layer"], rows[0]["body"], rows[0]["trace_id"]) == (5, "boom", TRACE)
     assert rows[0]["severity"] == pytest.approx(16 / 23)
-    assert '"retries":3' in rows[0]["attrs"]
-    assert rows[1]["kind"] == "cart.emptied"
-    assert rows[1]["body"] == '{"n":0.5}'
+    assert msgspec.json.decode(rows[0]["attrs"]) == {
+        "tamv.layer": "L5",
+        "retries": 3,
+        "raw": "AP8=",
+        "share": 0.5,
+        "many": [True],
+        "severity_text": "ERROR",
+        "otel.scope.name": "cart",
+        "resource": {"deployment.environment": "prod"},
+    }
+    assert (rows[1]["kind"], rows[1]["body"], rows[1]["target"]) == ("cart.emptied", '{"n":0.5}', "shop")
     assert batch.column("ts").cast(pa.int64()).to_pylist() == [NOW - 5, NOW - 4]
 
 
-def test_spans() -> None:
-    rows = otlp.decode_traces(
-        traces().SerializeToString(), is_json=False, received_at=NOW
-    ).batch.drop_columns(["ts"])
-    first, second = rows.to_pylist()
+def test_spans(traces: ExportTraceServiceRequest) -> None:
+    batch = decode_protobuf(traces.SerializeToString(), Signal.SPAN, LATEST).batch
+    assert batch.column("ts").cast(pa.int64()).to_pylist() == [NOW - 10**9, NOW - 5], (
+        "the end: then it is known"
+    )
+    first, second = batch.drop_columns(["ts"]).to_pylist()
     assert (first["kind"], first["target"], first["outcome"], first["value"]) == (
         "GET /orders/{id}",
         "orders",
         3,
         1.0,
     )
-    assert (first["signal"], second["kind"], second["outcome"]) == (1, "work", 2)
+    assert (first["address"], first["layer"], first["signal"]) == ("10.0.0.2", 6, 1)
+    assert '"parent_span_id":"0001020304050607"' in first["attrs"]
+    assert (second["kind"], second["outcome"], second["value"]) == ("work", 2, 5e-9)
+    assert '"otel.status_description":"out of order"' in second["attrs"]
+    assert '"events":[{"name":"exception","attributes":{"exception.type":"KeyError"}}]' in second["attrs"]
 
 
-def test_json_and_protobuf_say_the_same() -> None:
-    for request, read in ((logs(), otlp.decode_logs), (traces(), otlp.decode_traces)):
-        one = read(request.SerializeToString(), is_json=False, received_at=NOW).batch
-        other = read(json_of(request), is_json=True, received_at=NOW).batch
-        assert str(one.drop_columns(["ts"]).to_pylist()) == str(other.drop_columns(["ts"]).to_pylist())
-        assert one.column("ts").equals(other.column("ts"))
-
-
-def test_records_without_a_usable_time_are_rejected_one_by_one() -> None:
-    request = logs()
-    records = request.resource_logs[0].scope_logs[0].log_records
-    records.add(time_unix_nano=0)
-    records.add(time_unix_nano=1)
-    records.add(time_unix_nano=2**64 - 1)
-    records.add(time_unix_nano=NOW + 2 * 86_400 * 10**9)
-    decoded = otlp.decode_logs(request.SerializeToString(), is_json=False, received_at=NOW)
+def test_records_without_a_usable_time_are_rejected_one_by_one(logs: ExportLogsServiceRequest) -> None:
+    records = logs.resource_logs[0].scope_logs[0].log_records
+    for time in (0, 1, 2**64 - 1, LATEST + 1):
+        records.add(time_unix_nano=time)
+    decoded = decode_protobuf(logs.SerializeToString(), Signal.LOG, LATEST)
     assert len(decoded.batch) == 2
     assert dict(decoded.reasons) == {"no_time": 1, "time_out_of_range": 3}
     assert [each.line for each in decoded.rejected] == [3, 4, 5, 6]
 
 
-def test_every_truncation_is_read_or_refused() -> None:
-    whole = logs().SerializeToString()
-    for length in range(len(whole)):
-        assert status_of(otlp.decode_logs, whole[:length], is_json=False) in (200, 400)
-
-
-@given(data=st.binary(max_size=300), is_json=st.booleans())
-def test_any_bytes_are_read_or_refused(data: bytes, is_json: bool) -> None:
-    for read in (otlp.decode_logs, otlp.decode_traces):
-        assert status_of(read, data, is_json=is_json) in (200, 400)
+@pytest.mark.parametrize(
+    ("attributes", "outcome"),
+    [
+        ({}, 0),
+        ({"http.response.status_code": 200}, 1),
+        ({"http.response.status_code": "404"}, 2),
+        ({"http.status_code": 500}, 2),
+        ({"http.response.status_code": 401}, 3),
+        ({"http.response.status_code": 403}, 3),
+        ({"http.response.status_code": "none"}, 0),
+        ({"rpc.grpc.status_code": 0}, 1),
+        ({"rpc.grpc.status_code": 7}, 3),
+        ({"rpc.grpc.status_code": 13}, 2),
+        ({"event.outcome": "failure"}, 2),
+        ({"error.type": "timeout"}, 2),
+    ],
+)
+def test_outcomes(attributes: dict[str, Any], outcome: int) -> None:
+    assert log_row(attributes)["outcome"] == outcome
+    assert span_row(attributes)["outcome"] == outcome
+    assert span_row(attributes, status=2)["outcome"] == (3 if outcome == 3 else 2)
+    assert span_row(attributes, status=1)["outcome"] == (outcome or 1)
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("number", "text", "severity"),
     [
-        b"[]",
-        b"{",
-        b'{"resourceLogs": 3}',
-        b'{"resourceLogs": [3]}',
-        b'{"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": "soon"}]}]}]}',
-        b'{"resourceLogs": [{"resource": {"attributes": [{"key": "a", "value": {"intValue": "x"}}]}}]}',
-        b'{"resourceLogs":' + b"[" * 200_000,
+        (1, "", 0.0),
+        (24, "", 1.0),
+        (9, "ERROR", 8 / 23),
+        (0, "Error", 16 / 23),
+        (0, "", math.nan),
+        (99, "", math.nan),
+        (-1, "", math.nan),
     ],
 )
-def test_json_of_another_shape_is_refused(body: bytes) -> None:
-    with pytest.raises(BodyError, match="not an OTLP/JSON request"):
-        otlp.decode_logs(body, is_json=True, received_at=NOW)
+def test_severities(number: int, text: str, severity: float) -> None:
+    assert log_row(severity_number=number, severity_text=text)["severity"] == pytest.approx(
+        severity, nan_ok=True
+    )
+
+
+def test_kinds() -> None:
+    assert log_row(event_name="", attributes={"event.name": "login"})["kind"] == "login"
+    assert log_row(event_name="", severity_text="WARN")["kind"] == "warn"
+    assert log_row(event_name="")["kind"] == "log"
+    assert span_row({"http.route": "/a", "http.method": "PUT"})["kind"] == "PUT /a"
+    assert '"name":"work"' in span_row({"http.route": "/a", "http.method": "PUT"})["attrs"]
+
+
+def test_times_that_make_no_duration() -> None:
+    assert math.isnan(span_row(start=NOW, end=NOW - 1)["value"])
+    assert math.isnan(span_row(start=NOW, end=0)["value"]) or span_row(start=NOW, end=0)["value"] == 0.0
+    assert math.isnan(span_row(start=0)["value"])
+
+
+def test_a_client_spans_peer_is_no_address() -> None:
+    peer = {"network.peer.address": "10.0.0.9", "peer.service": "db"}
+    assert span_row(peer, kind=3)["address"] == ""
+    assert span_row(peer, kind=2)["address"] == "10.0.0.9"
+    assert span_row(peer, kind=3)["target"] == "db"
+
+
+def test_origins() -> None:
+    origin = Origin.of({"service.name": "shop", "host.name": "h1", "tamv.layer": "L5"}, "cart")
+    row = log_row({}, origin)
+    assert (row["source"], row["target"], row["layer"]) == ("shop", "h1", 5)
+    assert row["attrs"] == '{"otel.scope.name":"cart","resource":{"host.name":"h1","tamv.layer":"L5"}}'
+    assert log_row({"tamv.layer": "L2"}, origin)["layer"] == 2
+
+
+def test_ids_of_a_wrong_size_are_none() -> None:
+    row = log_row(trace_id=b"abc", span_id=b"")
+    assert (row["trace_id"], row["span_id"]) == (bytes(16), bytes(8))
+
+
+def test_the_number_of_parts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otlp, "MAX_RECORDS", 2)
+    rows = Rows(Signal.LOG, LATEST)
+    rows.count()
+    rows.count()
+    with pytest.raises(BodyError) as caught:
+        rows.count()
+    assert caught.value.status == 413
