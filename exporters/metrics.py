@@ -129,6 +129,13 @@ METRICS: Final[tuple[MetricRow, ...]] = (
         "Registros y cuerpos que se rechazaron.",
     ),
     MetricRow(
+        "tamv_guardian_http_refused_total",
+        "counter",
+        {"reason": ()},
+        "Requests that the HTTP face refused, whatever they held.",
+        "Peticiones que la interfaz HTTP rechazó, trajeran lo que trajeran.",
+    ),
+    MetricRow(
         "tamv_guardian_evicted_total",
         "counter",
         {"table": ("actor", "address", "target", "session", "kinds", "pairs")},

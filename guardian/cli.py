@@ -179,7 +179,7 @@ def build(language: texts.Language) -> typer.Typer:
     ) -> None:
         from exporters.msr.fsck import verify
 
-        found = verify(path)
+        found = verify(path, language=language)
         if json:
             print(
                 jsonlib.dumps(

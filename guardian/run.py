@@ -57,7 +57,7 @@ async def _serve(config: Config, folder: Path, *, demo: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     service = await asyncio.to_thread(Service, config, folder, synthetic=demo)
-    app = runner(application(service, settings=config.server))
+    app = runner(application(service, settings=config.server, refused=service.refused))
     await app.setup()
     try:
         await service.start()

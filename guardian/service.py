@@ -152,6 +152,10 @@ class Service:
         await asyncio.to_thread(self._store.close)
         await asyncio.to_thread(self._telemetry.close)
 
+    def refused(self, word: str) -> None:
+        """The HTTP face refused a request; counted under its word."""
+        self.counters.add("tamv_guardian_http_refused_total", reason=word)
+
     # -- what comes in -----------------------------------------------------------------------------------------------
 
     async def ingest(

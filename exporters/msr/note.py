@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -120,7 +120,7 @@ class Signer:
             replace_durably(path, pem_of(Ed25519PrivateKey.generate()), mode=0o600)
         try:
             loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
             raise MachineError(f"{path}: expected an Ed25519 private key in PEM ({error})") from None
         if not isinstance(loaded, Ed25519PrivateKey):
             raise MachineError(f"{path}: expected an Ed25519 private key, got another kind")
