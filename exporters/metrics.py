@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -19,6 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Exemplar
 
+from guardian.config import SUBJECT_TYPES
 from guardian.events import LAYERS
 from guardian.levels import Level
 from guardian.view import View
@@ -229,6 +230,8 @@ BUCKETS: Final[dict[str, tuple[float, ...]]] = {
         2.5,
     ),
 }
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
+_TEXT: Final = "text/plain; version=0.0.4"
 _EOCT_WINDOW_S: Final = 300.0
 
 Labels = tuple[str, ...]
@@ -244,7 +247,10 @@ class _Buckets:
 class Counters:
     """What the parts of the service count, once a batch. Thread-safe; its size is bounded by vocabularies."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, *, subject_types: Collection[str] = SUBJECT_TYPES, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._subject_types = frozenset(subject_types)
         self._lock = threading.Lock()
         self._clock = clock
         self._values: dict[str, dict[Labels, float]] = defaultdict(dict)
@@ -278,7 +284,8 @@ class Counters:
     def risk(self, subject_type: str, risk: float) -> None:
         """Remember an EOCT risk for ``tamv_eoct_risk_score``."""
         with self._lock:
-            self._risks.append((self._clock(), subject_type, risk))
+            known = subject_type if subject_type in self._subject_types else OTHER
+            self._risks.append((self._clock(), known, risk))
 
     def snapshot(
         self,
@@ -290,8 +297,7 @@ class Counters:
                 self._risks.popleft()
             highest: dict[str, float] = {}
             for _at, subject, risk in self._risks:
-                name = subject if subject in highest or len(highest) < _MOST_SERIES else OTHER
-                highest[name] = max(highest.get(name, 0.0), risk)
+                highest[subject] = max(highest.get(subject, 0.0), risk)
             values = {name: dict(series) for name, series in self._values.items()}
             histograms = {
                 name: {key: _Buckets(list(b.counts), b.total, dict(b.exemplar)) for key, b in series.items()}
@@ -318,7 +324,9 @@ class Collector:
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition in the format that the Accept header asks for, and its content type."""
-        encode, content_type = choose_encoder(accept)
+        # Only whether OpenMetrics is wanted is taken from the header: the library trips over versions that are none.
+        wanted = _OPENMETRICS if "application/openmetrics-text" in accept.lower() else _TEXT
+        encode, content_type = choose_encoder(wanted)
         return encode(self._registry), content_type
 
     def describe(self) -> list[Family]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any, Final
 
 from exporters.outbox import Alert
@@ -26,12 +27,6 @@ _RISK_LEVEL: Final = {
     Level.HIGH: (3, "High"),
     Level.CRITICAL: (4, "Critical"),
 }
-_OBSERVABLE: Final = {
-    "actor": ("actor.user.name", 4, "User Name"),
-    "address": ("src_endpoint.ip", 2, "IP Address"),
-    "target": ("resources[].name", 10, "Resource UID"),
-    "session": ("actor.session.uid", 99, "Other"),
-}
 
 
 def detection_finding(alert: Alert, *, language: texts.Language, version: str) -> dict[str, Any]:
@@ -46,7 +41,7 @@ def detection_finding(alert: Alert, *, language: texts.Language, version: str) -
     risk_level_id, risk_level = _RISK_LEVEL[alert.level_to]
     word = texts.text(f"levels.{alert.level_to.word}", language)
     role = texts.text(f"alerts.{alert.role}", language)
-    path, type_id, type_name = _OBSERVABLE[alert.role]
+    place, evidence, (path, type_id, type_name) = _concerned(alert)
     finding: dict[str, Any] = {
         "activity_id": CREATE,
         "activity_name": "Create",
@@ -85,7 +80,8 @@ def detection_finding(alert: Alert, *, language: texts.Language, version: str) -
             },
         },
         "observables": [{"name": path, "type_id": type_id, "type": type_name, "value": alert.entity}],
-        "evidences": [{"data": {"reasons": list(alert.reasons), "event": alert.event}}],
+        "evidences": [{**evidence, "data": {"reasons": list(alert.reasons), "event": alert.event}}],
+        **place,
         "unmapped": {
             "tamv": {
                 "role": alert.role,
@@ -101,9 +97,26 @@ def detection_finding(alert: Alert, *, language: texts.Language, version: str) -
             }
         },
     }
-    if alert.role == "target":
-        finding["resources"] = [{"name": alert.entity}]
     return finding
+
+
+def _concerned(alert: Alert) -> tuple[dict[str, Any], dict[str, Any], tuple[str, int, str]]:
+    """Where the entity stands in a finding: top-level attributes, attributes of the evidence, and the observable.
+
+    An observable names the path at which its value really stands.
+    """
+    name = alert.entity
+    if alert.role == "target":
+        return {"resources": [{"name": name}]}, {}, ("resources[].name", 99, "Other")
+    if alert.role == "session":
+        return {}, {"actor": {"session": {"uid": name}}}, ("evidences[].actor.session.uid", 99, "Other")
+    if alert.role == "actor":
+        return {}, {"actor": {"user": {"name": name}}}, ("evidences[].actor.user.name", 4, "User Name")
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return {}, {"src_endpoint": {"hostname": name}}, ("evidences[].src_endpoint.hostname", 1, "Hostname")
+    return {}, {"src_endpoint": {"ip": name}}, ("evidences[].src_endpoint.ip", 2, "IP Address")
 
 
 def _told(alert: Alert) -> str:

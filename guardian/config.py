@@ -29,6 +29,48 @@ LayerName = Literal["L0", "L1", "L2", "L3", "L4", "L5", "L6", "L7"]
 LevelName = Literal["none", "low", "medium", "high", "critical"]
 
 
+SUBJECT_TYPES: Final = (
+    *(
+        "account",
+        "action",
+        "agent",
+        "asset",
+        "campaign",
+        "comment",
+        "content",
+        "conversation",
+        "course",
+        "decision",
+    ),
+    *(
+        "event",
+        "group",
+        "image",
+        "interaction",
+        "listing",
+        "membership",
+        "message",
+        "model",
+        "moderation",
+        "payment",
+    ),
+    *(
+        "policy",
+        "post",
+        "product",
+        "profile",
+        "prompt",
+        "protocol",
+        "recommendation",
+        "response",
+        "scene",
+        "session",
+    ),
+    *("space", "system", "transaction", "transfer", "user", "video", "workflow"),
+)
+"""Ours: TAMV names the field and no values. A sender's own word would be free text in a label, so the list is closed."""
+
+
 class Server(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The HTTP face."""
 
@@ -108,6 +150,8 @@ class Eoct(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     profile: Literal["guardian", "tamv"] = "guardian"
     """``tamv`` = faithful, no veto; ``guardian`` = one signal at ``veto_at`` gives at least review."""
     veto_at: Share = 0.9
+    subject_types: tuple[str, ...] = SUBJECT_TYPES
+    """Subject types that may be a label of ``tamv_eoct_risk_score``; any other is shown there as ``other``."""
 
 
 class Ledger(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -232,7 +276,7 @@ def parse(text: str, *, file: str = "guardian.toml") -> Config:
     Traceback (most recent call last):
     ...
     guardian.errors.ConfigError: guardian.toml: engine.hold_s: expected seconds > 0, got "5m"
-    guardian.toml: eoct.veto: expected one of profile, veto_at, got an unknown key
+    guardian.toml: eoct.veto: expected one of profile, veto_at, subject_types, got an unknown key
     """
     try:
         tree = tomllib.loads(text)

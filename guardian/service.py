@@ -92,7 +92,7 @@ class Service:
         pseudonyms = Pseudonyms.load(folder / "pseudonyms.key")
         self._records = Records(self._store, register, pseudonyms)
         self._outbox = Outbox(self._store, config.sinks)
-        self.counters = Counters()
+        self.counters = Counters(subject_types=config.eoct.subject_types)
         self._telemetry = Telemetry(config.telemetry, self._view_now, version=VERSION)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._workers: list[tuple[Worker, asyncio.Task[None]]] = []

@@ -90,11 +90,40 @@ def test_open_vocabularies_are_bounded() -> None:
     counters = Counters()
     for number in range(10_000):
         counters.add("tamv_guardian_rejected_total", reason=f"r{number}")
-        counters.risk(f"s{number}", 0.5)
     found, _ = scraped(counters)
     assert len(found["tamv_guardian_rejected_total"]) <= 201
     assert sum(found["tamv_guardian_rejected_total"].values()) == 10_000
-    assert len(found["tamv_eoct_risk_score"]) <= 201
+
+
+def test_a_subject_type_that_nobody_configured_is_no_label() -> None:
+    counters = Counters(subject_types=["post"])
+    for word in ("post", "ana.robles", "campaign"):
+        counters.risk(word, 0.4 if word == "post" else 0.7)
+    found, text = scraped(counters)
+    assert found["tamv_eoct_risk_score"] == {
+        (("subject_type", "other"),): 0.7,
+        (("subject_type", "post"),): 0.4,
+    }
+    assert "robles" not in text
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text; version=abc",
+        "text/plain;version=x.y",
+        "application/openmetrics-text; version=9.9.9; escaping=zz",
+        ";;,=\x00",
+        "*/*" * 1000,
+    ],
+)
+def test_any_accept_header_is_answered(accept: str) -> None:
+    body, content_type = Collector(lambda: VIEW, Counters(), dict).render(accept)
+    assert b"tamv_guardian_threat_level" in body
+    assert content_type.startswith(
+        ("application/openmetrics-text; version=1.0.0", "text/plain; version=0.0.4")
+    )
+    assert body.endswith(b"# EOF\n") == ("openmetrics" in accept)
 
 
 def test_unknown_metrics_and_labels_are_mistakes() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from py_ocsf_models.events.findings.detection_finding import DetectionFinding
@@ -87,3 +90,25 @@ def test_every_finding_satisfies_the_schema(
     assert 0 <= found["severity_id"] <= 6
     assert 0 <= found["risk_level_id"] <= 4
     assert found["finding_info"]["uid"] == found["metadata"]["uid"] == alert.id
+    (observable,) = found["observables"]
+    assert at_path(found, observable["name"]) == observable["value"] == entity
+
+
+def at_path(found: Any, path: str) -> Any:
+    """The value at an OCSF attribute path, first element of each list."""
+    for part in path.split("."):
+        found = found[part.removesuffix("[]")]
+        if part.endswith("[]"):
+            found = found[0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("address", "key", "type_id"),
+    [("203.0.113.9", "ip", 2), ("2001:db8::1", "ip", 2), ("gateway-7", "hostname", 1)],
+)
+def test_an_address_is_an_ip_or_a_host_name(address: str, key: str, type_id: int) -> None:
+    alert = dataclasses.replace(ALERT, role="address", entity=address)
+    found = detection_finding(alert, language="en", version="1")
+    assert found["evidences"][0]["src_endpoint"] == {key: address}
+    assert found["observables"][0]["type_id"] == type_id
