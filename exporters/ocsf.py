@@ -70,7 +70,7 @@ def detection_finding(alert: Alert, *, language: texts.Language, version: str) -
         "finding_info": {
             "uid": alert.id,
             "title": texts.text("alerts.title", language, level=word, role=role, score=f"{alert.score:.0f}"),
-            "desc": texts.text("alerts.description", language, reasons=_told(alert)),
+            "desc": _description(alert, language),
             "created_time": alert.created_at // 10**6,
             "analytic": {
                 "type_id": 2,
@@ -94,10 +94,16 @@ def detection_finding(alert: Alert, *, language: texts.Language, version: str) -
                 "traceId": alert.trace_id or None,
                 "config": alert.config,
                 "synthetic": alert.synthetic,
+                "extrapolated": alert.extrapolated,
             }
         },
     }
     return finding
+
+
+def _description(alert: Alert, language: texts.Language) -> str:
+    said = texts.text("alerts.description", language, reasons=_told(alert))
+    return f"{said}. {texts.text('alerts.extrapolated', language)}" if alert.extrapolated else said
 
 
 def _concerned(alert: Alert) -> tuple[dict[str, Any], dict[str, Any], tuple[str, int, str]]:

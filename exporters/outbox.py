@@ -51,6 +51,7 @@ alerts: Final = sa.Table(
     sa.Column("trace_id", sa.Text, nullable=False),
     sa.Column("config", sa.Text, nullable=False),
     sa.Column("synthetic", sa.Boolean, nullable=False),
+    sa.Column("extrapolated", sa.Boolean, nullable=False),
     sa.Index("alerts_newest", "created_at", "id"),
 )
 outbox: Final = sa.Table(
@@ -111,6 +112,8 @@ class Alert:
     trace_id: str
     config: str
     synthetic: bool
+    extrapolated: bool = False
+    """The score lies above what the data behind the calibration could confirm."""
 
     def to_json(self) -> dict[str, Any]:
         """The alert as the API shows it."""
@@ -129,6 +132,7 @@ class Alert:
             "traceId": self.trace_id,
             "config": self.config,
             "synthetic": self.synthetic,
+            "extrapolated": self.extrapolated,
         }
 
 
@@ -151,6 +155,7 @@ def alerts_from(batch: pa.RecordBatch, *, synthetic: bool) -> list[Alert]:
             trace_id=row["trace_id"].hex() if any(row["trace_id"]) else "",
             config=row["config"],
             synthetic=synthetic,
+            extrapolated=row["extrapolated"],
         )
         for at, row in zip(stamps, rows, strict=True)
     ]

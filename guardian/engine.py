@@ -32,6 +32,8 @@ from scoring.layout import (
     CONTEXT_PART,
     EVICTED,
     PARTS,
+    RULE,
+    RULE_PART,
     USED,
     Alerts,
     Parameters,
@@ -254,6 +256,9 @@ class Engine:
         level_to = min(int(score // 20.0), 4)
         identity = "\x1f".join((role, entity, str(level_to), str(window), self._digest))
         reasons = self._reasons(alerts.kind[each], alerts.event[each], alerts.parts[each])
+        ruled = bool(
+            alerts.parts[each, RULE_PART, RULE] > 0.0
+        )  # then the score is a rule's, which needs no data
         return {
             "alert_id": hashlib.sha256(identity.encode()).digest()[:16],
             "ts": int(features.ts_ns[row]),
@@ -263,6 +268,7 @@ class Engine:
             "level_from": int(alerts.level_from[each]),
             "level_to": level_to,
             "score": float(score),
+            "extrapolated": not ruled and float(score) > self.config.calibration.confirmed_to,
             "reasons": [
                 {"channel": r.channel, "contribution": r.contribution, "kind": r.kind, "event": r.event}
                 for r in reasons

@@ -114,6 +114,7 @@ ALERTS: Final = pa.schema(
         pa.field("level_from", pa.int8(), nullable=False),
         pa.field("level_to", pa.int8(), nullable=False),
         pa.field("score", pa.float64(), nullable=False),
+        pa.field("extrapolated", pa.bool_(), nullable=False),
         pa.field("reasons", pa.list_(REASON), nullable=False),
         pa.field("event", pa.int64(), nullable=False),
         pa.field("trace_id", pa.binary(16), nullable=False),
@@ -121,7 +122,10 @@ ALERTS: Final = pa.schema(
     ],
     metadata={"version": "alerts/1"},
 )
-"""One row each time an entity's level rises. The contributions of ``reasons`` sum to ``score``."""
+"""One row each time an entity's level rises. The contributions of ``reasons`` sum to ``score``.
+
+``extrapolated``: behaviour alone gave a score above what the data behind the calibration could confirm.
+"""
 
 
 def check_events(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -248,6 +248,7 @@ class Pipeline:
                 ],
                 "config": alert.config,
                 "synthetic": alert.synthetic,
+                "extrapolated": alert.extrapolated,
             },
             created_at=alert.created_at,
         )

@@ -66,9 +66,7 @@ def _array(dtype: Any, dimensions: int = 1, *, readonly: bool = False) -> Any:
     return types.Array(dtype, dimensions, "C", readonly=readonly)
 
 
-IN_F8, IN_I8, IN_U8, IN_I4, IN_U1 = (
-    _array(kind, readonly=True) for kind in (F8, I8, U8, types.int32, types.uint8)
-)
+IN_F8, IN_U8, IN_I4, IN_U1 = (_array(kind, readonly=True) for kind in (F8, U8, types.int32, types.uint8))
 
 
 class Kernel(Generic[P]):

@@ -85,7 +85,6 @@ ACTIVE: Final = np.dtype(
         ("burst", "f4"),
         ("persistence", "f4"),
         ("seasonal", "f4"),
-        ("spare", "f4"),
     ]
 )
 """One recent kind of an entity: its strongest surprisal ``value`` at ``at``, and the channels it was made of."""

@@ -112,3 +112,14 @@ def test_an_address_is_an_ip_or_a_host_name(address: str, key: str, type_id: int
     found = detection_finding(alert, language="en", version="1")
     assert found["evidences"][0]["src_endpoint"] == {key: address}
     assert found["observables"][0]["type_id"] == type_id
+
+
+def test_a_score_beyond_the_data_says_so() -> None:
+    plain = detection_finding(ALERT, language="en", version="1")
+    beyond = detection_finding(dataclasses.replace(ALERT, extrapolated=True), language="en", version="1")
+    assert "can confirm" in beyond["finding_info"]["desc"]
+    assert "can confirm" not in plain["finding_info"]["desc"]
+    assert (plain["unmapped"]["tamv"]["extrapolated"], beyond["unmapped"]["tamv"]["extrapolated"]) == (
+        False,
+        True,
+    )

@@ -106,6 +106,7 @@ def test_a_page_is_newest_first(store: Store, alert: Any) -> None:
         "traceId": "",
         "config": "c",
         "synthetic": False,
+        "extrapolated": False,
     }
     assert [item["id"] for item in outbox.page(limit=2, offset=2)[0]] == [alert(1).id]
 
@@ -120,6 +121,7 @@ def test_alerts_from_the_engines_batch(store: Store) -> None:
         "level_from": 1,
         "level_to": 3,
         "score": 61.5,
+        "extrapolated": False,
         "reasons": [{"channel": "rule", "contribution": 61.5, "kind": "login", "event": 7}],
         "event": 7,
         "trace_id": bytes(16),

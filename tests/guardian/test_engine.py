@@ -330,3 +330,18 @@ def test_a_new_configuration_may_take_over_a_state(events: MakeEvents) -> None:
     taken = Engine.restore(engine.snapshot(), config)
     assert taken.events == 1
     assert taken.config is config
+
+
+def test_a_score_beyond_the_calibrations_data_is_marked_a_rule_is_not(events: MakeEvents) -> None:
+    day = [{"ts": START + 60 * i, "kind": "tick", "signal": 4, "target": f"t{i % 5}"} for i in range(1440)]
+    strange = [
+        {"ts": START + 86_400 + 5 * i, "kind": f"new{i}", "signal": 4, "target": "t1"} for i in range(8)
+    ]
+    for confirmed, marked in ((0, {True}), (100, {False})):
+        engine = Engine(parse(f"[calibration]\nconfirmed_to = {confirmed}"))
+        engine.feed(events(day))
+        found = engine.feed(events(strange)).alerts.column("extrapolated").to_pylist()
+        assert set(found) == marked
+    ruled = Engine(parse("[calibration]\nconfirmed_to = 0\n[rules]\nhoneypots = ['trap']"))
+    alerts = ruled.feed(events([{"ts": START, "kind": "GET /", "target": "trap"}])).alerts
+    assert alerts.column("extrapolated").to_pylist() == [False]

@@ -66,6 +66,7 @@ class ValueEngine:
                             "level_from": int(before),
                             "level_to": int(level),
                             "score": risk,
+                            "extrapolated": False,
                             "reasons": [],
                             "event": self._events,
                             "trace_id": bytes(16),
