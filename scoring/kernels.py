@@ -730,7 +730,8 @@ def score_role(
         level[i] = entity["level"]
         entity["last"] = now
         entity["events"] += 1
-        entity["layer"] = layer[i]
+        if layer[i] >= 0:  # an event that states no layer does not take its entity out of one
+            entity["layer"] = layer[i]
         if reached > stands:
             row = alerts.raised[0]
             alerts.raised[0] += 1

@@ -345,3 +345,11 @@ def test_a_score_beyond_the_calibrations_data_is_marked_a_rule_is_not(events: Ma
     ruled = Engine(parse("[calibration]\nconfirmed_to = 0\n[rules]\nhoneypots = ['trap']"))
     alerts = ruled.feed(events([{"ts": START, "kind": "GET /", "target": "trap"}])).alerts
     assert alerts.column("extrapolated").to_pylist() == [False]
+
+
+def test_an_event_without_a_layer_leaves_its_entity_where_it_was(events: MakeEvents) -> None:
+    engine = Engine(parse("[rules]\nhoneypots = ['trap']"))
+    first = {"ts": START, "kind": "a", "actor": "ana", "layer": 5}
+    second = {"ts": START + 1, "kind": "a", "actor": "ana", "target": "trap"}
+    engine.feed(events([first, second]))
+    assert engine.view().layers["L5"].level == Level.HIGH
