@@ -253,13 +253,14 @@ def _written(path: Path, text: str) -> None:
 
 def _warm_up(errors: Console, say: Any) -> None:
     """Load the kernels; say what is being waited for when they must be compiled first."""
-    from scoring import kernels
+    from scoring.compilation import compile_all, is_cached
 
-    if kernels.is_cached():
-        kernels.compile_all()
+    if is_cached("kernels"):
+        compile_all("kernels")
         return
     errors.print(say("compiling"))
     with errors.status("") as status:
-        kernels.compile_all(
-            lambda name, done, total: status.update(say("kernel", name=name, done=done + 1, total=total))
+        compile_all(
+            "kernels",
+            lambda name, done, total: status.update(say("kernel", name=name, done=done + 1, total=total)),
         )

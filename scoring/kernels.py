@@ -1,23 +1,21 @@
-"""Every compiled loop of the project, and the one place that imports numba.
+"""The compiled loops of the engine: hashing, bounded tables, the scoring of a role, standings and explanations.
 
-Owns the loops and the layout of the arrays they work on. Does not own allocation, validation or names: that is
+Owns the loops. Does not own allocation, validation or names: that is
 ``guardian.state`` and ``guardian.engine``. Arguments come in the order columns, parameters, state, out; a kernel
 returns None and writes in place; inputs are read-only.
 
-Kernels are compiled on first use, or all at once by ``compile_all``, and cached on disk. They live in one file because
-numba's cache does not notice an edit in another one.
+Kernels are compiled on first use, or all at once by ``compile_all``, and cached on disk (``scoring.compilation``). They
+live in one file because numba's cache does not notice an edit in another one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Final, Generic, ParamSpec, get_type_hints
+from typing import Any, Final, get_type_hints
 
-import numba
 import numpy as np
-from numba import types as numba_types
 
+from scoring.compilation import F8, I8, IN_F8, IN_I4, IN_U1, IN_U8, U8, array, jit, kernel, record, types
 from scoring.layout import (
     ACTIVE,
     ACTIVE_KINDS,
@@ -55,116 +53,24 @@ from scoring.layout import (
     Table,
 )
 
-P = ParamSpec("P")
-
-types: Any = numba_types  # its NamedTuple is untyped
-
-F8, I8, U8 = types.float64, types.int64, types.uint64
-
-
-def _array(dtype: Any, dimensions: int = 1, *, readonly: bool = False) -> Any:
-    return types.Array(dtype, dimensions, "C", readonly=readonly)
-
-
-IN_F8, IN_U8, IN_I4, IN_U1 = (_array(kind, readonly=True) for kind in (F8, U8, types.int32, types.uint8))
-
-
-class Kernel(Generic[P]):
-    """One loop with one explicit signature: other dtypes, strides or layouts are refused, never converted."""
-
-    def __init__(self, function: Callable[P, None], signature: tuple[Any, ...]) -> None:
-        self.py_func = function
-        self.__name__ = function.__name__
-        self.__doc__ = function.__doc__
-        self._signature = signature
-        self._dispatcher = _jit(function)
-        self._ready = not hasattr(self._dispatcher, "compile")  # NUMBA_DISABLE_JIT leaves plain functions
-
-    def compile(self) -> None:
-        """Compile, or load from the cache on disk."""
-        if not self._ready:
-            self._dispatcher.compile(self._signature)
-            self._dispatcher.disable_compile()
-            self._ready = True
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Run the compiled loop.
-
-        Raises:
-            TypeError: an argument has another dtype, number of dimensions or memory layout than the signature.
-        """
-        self.compile()
-        self._dispatcher(*args, **kwargs)
-
-
-KERNELS: Final[list[Kernel[Any]]] = []
-
-
-def kernel(*signature: Any) -> Callable[[Callable[P, None]], Kernel[P]]:
-    """Make a loop a kernel with these argument types."""
-
-    def wrap(function: Callable[P, None]) -> Kernel[P]:
-        made = Kernel(function, signature)
-        KERNELS.append(made)
-        return made
-
-    return wrap
-
-
-def compile_all(report: Callable[[str, int, int], None] | None = None) -> None:
-    """Compile every kernel now; ``report(name, done, total)`` is called before each."""
-    for done, each in enumerate(KERNELS):
-        if report is not None:
-            report(each.__name__, done, len(KERNELS))
-        each.compile()
-
-
-def is_cached() -> bool:
-    """Whether an earlier run left every kernel compiled on disk (then starting takes a second, not twenty)."""
-    return all(each._dispatcher.stats.cache_path and _has_index(each) for each in KERNELS)  # noqa: SLF001
-
-
-def _has_index(each: Kernel[Any]) -> bool:
-    from pathlib import Path
-
-    folder = Path(each._dispatcher.stats.cache_path)  # noqa: SLF001  (the class above, same file)
-    return any(folder.glob(f"kernels.{each.__name__}-*.nbi"))
-
-
-def _jit(function: Callable[..., Any]) -> Any:
-    """A numba function that releases the GIL and is cached on disk where a folder for it can be written.
-
-    fastmath stays off: it makes NaN checks lie.
-    """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no writable cache folder anywhere: compile anew in each process
-        return numba.njit(**options)(function)
-
-
-def _record(dtype: Any, dimensions: int = 1) -> Any:
-    return _array(numba.from_dtype(dtype), dimensions)
-
-
 TABLE_TYPE: Final = types.NamedTuple(
-    [_array(types.int32), _array(U8), _array(types.int32), _array(types.int32), _array(I8)], Table
+    [array(types.int32), array(U8), array(types.int32), array(types.int32), array(I8)], Table
 )
 ROLE_TYPE: Final = types.NamedTuple(
     [
         *(TABLE_TYPE for _ in range(3)),
-        _record(ENTITY),
-        _record(ACTIVE, 2),
-        _array(types.float32, 2),
-        _array(types.uint16, 2),
-        _array(types.uint16, 2),
-        _array(F8, 2),
-        _array(F8, 2),
-        _record(KIND),
-        _record(PAIR),
-        _array(types.uint8, 2),
-        _array(F8),
-        _array(U8),
+        record(ENTITY),
+        record(ACTIVE, 2),
+        array(types.float32, 2),
+        array(types.uint16, 2),
+        array(types.uint16, 2),
+        array(F8, 2),
+        array(F8, 2),
+        record(KIND),
+        record(PAIR),
+        array(types.uint8, 2),
+        array(F8),
+        array(U8),
     ],
     RoleState,
 )
@@ -172,19 +78,19 @@ PARAMETERS_TYPE: Final = types.NamedTuple(
     [F8 if hint is float else I8 for hint in get_type_hints(Parameters).values()], Parameters
 )
 ALERTS_TYPE: Final = types.NamedTuple(
-    [*(_array(I8) for _ in range(3)), _array(F8), _array(U8, 2), _array(I8, 2), _array(F8, 3)], Alerts
+    [*(array(I8) for _ in range(3)), array(F8), array(U8, 2), array(I8, 2), array(F8, 3)], Alerts
 )
 
 
 # -- hashing ---------------------------------------------------------------------------------------------------------
 
 
-@_jit
+@jit
 def _rotated(x: Any, bits: Any) -> Any:
     return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
 
 
-@_jit
+@jit
 def _sip_round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     v0 = v0 + v1
     v1 = _rotated(v1, 13) ^ v0
@@ -199,7 +105,7 @@ def _sip_round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     return v0, v1, v2, v3
 
 
-@kernel(IN_I4, IN_U1, U8, U8, _array(U8))
+@kernel(IN_I4, IN_U1, U8, U8, array(U8))
 def hash_strings(offsets: Any, data: Any, key0: Any, key1: Any, out: Any) -> None:
     """SipHash-1-3 of each string; 0 for the empty one, which stands for "none".
 
@@ -243,13 +149,13 @@ def hash_strings(offsets: Any, data: Any, key0: Any, key1: Any, out: Any) -> Non
 # -- bounded tables --------------------------------------------------------------------------------------------------
 
 
-@_jit
+@jit
 def _home(key: Any, mask: Any) -> Any:
     """Where a key would like to stand: Fibonacci hashing, so that pair keys made by XOR spread too."""
     return np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
 
 
-@_jit
+@jit
 def _position(table: Any, key: Any) -> Any:
     """Index position of ``key``, or of the free place where it would go."""
     mask = table.places.shape[0] - 1
@@ -259,7 +165,7 @@ def _position(table: Any, key: Any) -> Any:
     return at
 
 
-@_jit
+@jit
 def _unlink(table: Any, slot: Any) -> None:
     newer, older = table.newer[slot], table.older[slot]
     if newer >= 0:
@@ -272,7 +178,7 @@ def _unlink(table: Any, slot: Any) -> None:
         table.meta[OLDEST] = newer
 
 
-@_jit
+@jit
 def _link_newest(table: Any, slot: Any) -> None:
     before = table.meta[NEWEST]
     table.newer[slot] = -1
@@ -284,7 +190,7 @@ def _link_newest(table: Any, slot: Any) -> None:
     table.meta[NEWEST] = slot
 
 
-@_jit
+@jit
 def _forget(table: Any, key: Any) -> None:
     """Take a key out of the index, moving back those that it had pushed on (no tombstones)."""
     mask = table.places.shape[0] - 1
@@ -299,7 +205,7 @@ def _forget(table: Any, key: Any) -> None:
     table.places[hole] = 0
 
 
-@_jit
+@jit
 def _touch(table: Any, key: Any, limit: Any) -> Any:
     """Slot of ``key``, and whether it is new there (0 known, 1 new, 2 new in the place of an evicted key).
 
@@ -354,12 +260,12 @@ CONTEXT_CAP: Final = 4.0
 POINTS_PER_LEVEL: Final = 20.0
 
 
-@_jit
+@jit
 def _decayed(value: Any, seconds: Any, half_life: Any) -> Any:
     return value * 2.0 ** (-max(seconds, 0.0) / half_life)
 
 
-@_jit
+@jit
 def _interpolated(x: Any, xs: Any, ys: Any) -> Any:
     """Straight lines between knots, flat before the first, the last slope continued after the last; in 0…100."""
     last = xs.shape[0] - 1
@@ -372,12 +278,12 @@ def _interpolated(x: Any, xs: Any, ys: Any) -> Any:
     return min(max(ys[at - 1] + slope * (x - xs[at - 1]), 0.0), 100.0)
 
 
-@_jit
+@jit
 def _level(score: Any) -> Any:
     return min(max(int(score // POINTS_PER_LEVEL), 0), 4)
 
 
-@_jit
+@jit
 def _standing(entity: Any, at: Any, half_life: Any, hold: Any) -> Any:
     """Score and level of an entity at a later time: the score decays, the level waits ``hold`` before it falls.
 
@@ -396,7 +302,7 @@ def _standing(entity: Any, at: Any, half_life: Any, hold: Any) -> Any:
     return score, level
 
 
-@_jit
+@jit
 def _ranked(active: Any, at: Any, parameters: Any, weight: Any, order: Any) -> Any:
     """Risk of the recent kinds of one entity: their excess over FLOOR, strongest first, the j-th divided by j^0.75.
 
@@ -435,7 +341,7 @@ def _ranked(active: Any, at: Any, parameters: Any, weight: Any, order: Any) -> A
     return kept, total
 
 
-@_jit
+@jit
 def _explain(
     active: Any, kept: Any, weight: Any, order: Any, points: Any, kind: Any, event: Any, out: Any
 ) -> None:
@@ -460,7 +366,7 @@ def _explain(
         event[j] = source["event"]
 
 
-@_jit
+@jit
 def _remember(
     active: Any, kind: Any, event: Any, at: Any, parameters: Any,
     novelty: Any, rarity: Any, burst: Any, persistence: Any, seasonal: Any,
@@ -498,7 +404,7 @@ def _remember(
     chosen["last"] = at
 
 
-@_jit
+@jit
 def _nth_within(ring: Any, at: Any, count: Any, window: Any) -> Any:
     """Push a time; whether the last ``count`` pushed ones lie within ``window`` seconds. Newest first."""
     for j in range(ring.shape[0] - 1, 0, -1):
@@ -507,7 +413,7 @@ def _nth_within(ring: Any, at: Any, count: Any, window: Any) -> Any:
     return at - ring[count - 1] <= window
 
 
-@_jit
+@jit
 def _in_last_minute(ring: Any, second: Any, before: Any, total: Any, add: Any) -> Any:
     """Count of the last 60 whole seconds, kept as one bucket a second; ``before`` is the second counted last."""
     passed = second - before
@@ -525,7 +431,7 @@ def _in_last_minute(ring: Any, second: Any, before: Any, total: Any, add: Any) -
     return total
 
 
-@_jit
+@jit
 def _rule_level(points: Any) -> Any:
     """TAMV's sentinel: the sum of rule scores to a level."""
     if points >= 50.0:
@@ -538,9 +444,9 @@ def _rule_level(points: Any) -> Any:
 
 
 @kernel(
-    IN_F8, IN_U8, IN_U8, IN_F8, IN_U1, _array(types.int8, readonly=True), I8,
+    IN_F8, IN_U8, IN_U8, IN_F8, IN_U1, array(types.int8, readonly=True), I8,
     PARAMETERS_TYPE, IN_F8, IN_F8, ROLE_TYPE,
-    _array(types.uint8), _array(types.uint8), _array(types.float32, 2), _array(F8), _array(types.int8), ALERTS_TYPE,
+    array(types.uint8), array(types.uint8), array(types.float32, 2), array(F8), array(types.int8), ALERTS_TYPE,
 )  # fmt: skip
 def score_role(
     ts: Any, key: Any, kind_key: Any, points: Any, flags: Any, layer: Any, first_event: Any,
@@ -773,7 +679,7 @@ def score_role(
         pair["last"] = now
 
 
-@_jit
+@jit
 def _power(count: Any) -> Any:
     """The power of two that a count reaches, within the bins of the burst histogram."""
     power = 0
@@ -783,7 +689,7 @@ def _power(count: Any) -> Any:
     return power
 
 
-@_jit
+@jit
 def _spread(state: Any, key: Any, value: Any) -> None:
     """Keep the two highest context values of different entities, in logarithmic forward-decayed units."""
     totals = state.totals
@@ -801,7 +707,7 @@ def _spread(state: Any, key: Any, value: Any) -> None:
         state.context_key[1] = key
 
 
-@_jit
+@jit
 def _reset_entity(state: Any, slot: Any, at: Any, parameters: Any) -> None:
     entity = state.entity[slot]
     entity["first"] = at
@@ -833,7 +739,7 @@ def _reset_entity(state: Any, slot: Any, at: Any, parameters: Any) -> None:
         state.injections[slot, :] = -np.inf
 
 
-@kernel(F8, PARAMETERS_TYPE, ROLE_TYPE, _array(F8), _array(types.int8))
+@kernel(F8, PARAMETERS_TYPE, ROLE_TYPE, array(F8), array(types.int8))
 def standings(at: Any, parameters: Any, state: Any, score: Any, level: Any) -> None:
     """Score and level of every entity of a role at one moment; changes nothing.
 
@@ -848,9 +754,7 @@ def standings(at: Any, parameters: Any, state: Any, score: Any, level: Any) -> N
         score[slot], level[slot] = _standing(entity, at, parameters.risk_half_life_s, parameters.hold_s)
 
 
-@kernel(
-    _array(I8, readonly=True), F8, PARAMETERS_TYPE, ROLE_TYPE, _array(U8, 2), _array(I8, 2), _array(F8, 3)
-)
+@kernel(array(I8, readonly=True), F8, PARAMETERS_TYPE, ROLE_TYPE, array(U8, 2), array(I8, 2), array(F8, 3))
 def explain_entities(
     slots: Any, at: Any, parameters: Any, state: Any, kind: Any, event: Any, parts: Any
 ) -> None:

@@ -157,21 +157,3 @@ def test_other_dtypes_and_strides_are_refused() -> None:
     wrong_type(kernels.hash_strings, offsets, data, key, key, np.empty(1, np.float32))
     wrong_type(kernels.hash_strings, offsets.astype(np.int64), data, key, key, np.empty(1, np.uint64))
     wrong_type(kernels.hash_strings, np.zeros(4, np.int32)[::2], data, key, key, np.empty(1, np.uint64))
-
-
-def test_every_kernel_documents_itself_in_five_sections() -> None:
-    for each in kernels.KERNELS:
-        assert each.__doc__
-        for section in ("Shapes:", "Units:", "Cost:", "Source:", "Difference:"):
-            assert section in each.__doc__, (each.__name__, section)
-
-
-def test_only_one_file_imports_numba() -> None:
-    importing = [
-        path.relative_to(ROOT).as_posix()
-        for package in ("guardian", "scoring", "exporters", "xr_telemetry")
-        for path in (ROOT / package).rglob("*.py")
-        if "import numba" in path.read_text(encoding="utf-8")
-        or "from numba" in path.read_text(encoding="utf-8")
-    ]
-    assert importing == ["scoring/kernels.py"]

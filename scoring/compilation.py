@@ -1,0 +1,117 @@
+"""How loops become machine code: one typed decorator over numba, and the only place that imports it.
+
+Owns compilation, its cache and the types of arrays in signatures. Does not own any loop: each file of loops registers
+its own by ``kernel`` and is closed in itself, because numba's cache does not notice an edit in another file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, Generic, ParamSpec
+
+import numba
+from numba import types as numba_types
+
+P = ParamSpec("P")
+
+types: Any = numba_types  # its NamedTuple is untyped
+
+F8, I8, U8 = types.float64, types.int64, types.uint64
+
+
+def array(dtype: Any, dimensions: int = 1, *, readonly: bool = False) -> Any:
+    """The type of a contiguous array; a read-only one takes writable arrays too."""
+    return types.Array(dtype, dimensions, "C", readonly=readonly)
+
+
+IN_F8, IN_U8, IN_I4, IN_U1 = (array(kind, readonly=True) for kind in (F8, U8, types.int32, types.uint8))
+
+
+class Kernel(Generic[P]):
+    """One loop with one explicit signature: other dtypes, strides or layouts are refused, never converted."""
+
+    def __init__(self, function: Callable[P, None], signature: tuple[Any, ...]) -> None:
+        self.py_func = function
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+        self.module = function.__module__.rpartition(".")[2]
+        self._signature = signature
+        self._dispatcher = jit(function)
+        self._ready = not hasattr(self._dispatcher, "compile")  # NUMBA_DISABLE_JIT leaves plain functions
+
+    def compile(self) -> None:
+        """Compile, or load from the cache on disk."""
+        if not self._ready:
+            self._dispatcher.compile(self._signature)
+            self._dispatcher.disable_compile()
+            self._ready = True
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run the compiled loop.
+
+        Raises:
+            TypeError: an argument has another dtype, number of dimensions or memory layout than the signature.
+        """
+        self.compile()
+        self._dispatcher(*args, **kwargs)
+
+
+KERNELS: Final[list[Kernel[Any]]] = []
+
+
+def kernel(*signature: Any) -> Callable[[Callable[P, None]], Kernel[P]]:
+    """Make a loop a kernel with these argument types."""
+
+    def wrap(function: Callable[P, None]) -> Kernel[P]:
+        made = Kernel(function, signature)
+        KERNELS.append(made)
+        return made
+
+    return wrap
+
+
+def kernels_of(module: str) -> list[Kernel[Any]]:
+    """The kernels that one module of ``scoring`` registers: "kernels" for the engine's."""
+    import_module(f"scoring.{module}")
+    return [each for each in KERNELS if each.module == module]
+
+
+def compile_all(module: str, report: Callable[[str, int, int], None] | None = None) -> None:
+    """Compile every kernel of a module now; ``report(name, done, total)`` is called before each."""
+    ours = kernels_of(module)
+    for done, each in enumerate(ours):
+        if report is not None:
+            report(each.__name__, done, len(ours))
+        each.compile()
+
+
+def is_cached(module: str) -> bool:
+    """Whether an earlier run left a module's kernels compiled on disk (then starting takes a second, not twenty)."""
+    return all(
+        each._dispatcher.stats.cache_path and _has_index(each)  # noqa: SLF001  (the class above, same file)
+        for each in kernels_of(module)
+    )
+
+
+def _has_index(each: Kernel[Any]) -> bool:
+    folder = Path(each._dispatcher.stats.cache_path)  # noqa: SLF001  (the class above, same file)
+    return any(folder.glob(f"{each.module}.{each.__name__}-*.nbi"))
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """A numba function that releases the GIL and is cached on disk where a folder for it can be written.
+
+    fastmath stays off: it makes NaN checks lie.
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no writable cache folder anywhere: compile anew in each process
+        return numba.njit(**options)(function)
+
+
+def record(dtype: Any, dimensions: int = 1) -> Any:
+    """The type of a writable array of a structured dtype."""
+    return array(numba.from_dtype(dtype), dimensions)
