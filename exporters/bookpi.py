@@ -147,4 +147,6 @@ def _part(value: Any, known: Mapping[str, str]) -> str:
     # A reason of a level.
     channel, points = (_said(value.get(key, "—"), known) for key in ("channel", "contribution"))
     kind = f" ({_plain(str(value['kind']))})" if value.get("kind") else ""
-    return f"{channel} {points}{kind}"
+    level = value.get("levelWithout")
+    without = "; " + known["without"].format(level=_word(str(level), known)) if level else ""
+    return f"{channel} {points}{kind}{without}"

@@ -105,17 +105,27 @@ class Engine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Kinds remembered; past it the one unseen for longest is forgotten, and counted."""
     max_pairs: Count = 1_000_000
     """(entity, kind) pairs remembered per role; same rule."""
+    max_steps: Count = 100_000
+    """(kind, next kind) steps of sessions remembered; same rule."""
+    max_acknowledged: Count = 10_000
+    """Acknowledgements in force at once; past it the oldest ends."""
     allowed_lateness_s: Seconds = 60.0
     """An event older than the newest by more than this is scored as it comes, and counted as late."""
-    episode_gap_s: Seconds = 300.0
+    episode_gap_s: Seconds = 60.0
     """Silence of one kind at one entity after which its next event starts a new episode."""
     window_s: Seconds = 300.0
     """Length of the windows in which an entity's history is counted."""
     risk_half_life_s: Seconds = 150.0
     active_s: Seconds = 900.0
     """How long a kind stays part of its entity's risk after its last event."""
-    context_half_life_s: Seconds = 3600.0
+    context_half_life_s: Seconds = 7200.0
+    context_share: Share = 0.7
+    """How much of the risk of the riskiest other entity is added to one that is itself surprising."""
     persistence_half_life_s: Seconds = 86_400.0
+    floor: Positive = 1.25
+    """Surprisal (decades) that ordinary behaviour reaches; only what exceeds it counts."""
+    rank_power: Positive = 0.6
+    """The j-th strongest kind of an entity counts 1/j to this power."""
     hold_s: Seconds = 300.0
     """A level falls only after the score stayed under its band for this long."""
     hash_seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="a whole number, 0 to 2^63 - 1")] = 0
@@ -125,9 +135,9 @@ class Engine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Calibration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The map from risk (decades) to guardian score (points): straight lines between knots, written by calibrate."""
 
-    risk: tuple[float, ...] = (0.0, 4.0, 4.75, 6.5, 8.0, 10.0, 12.0)
-    score: tuple[float, ...] = (0.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0)
-    confirmed_to: Annotated[float, Meta(ge=0, le=100, description="a score, 0 to 100")] = 45.0
+    risk: tuple[float, ...] = (0.0, 2.2, 3.2, 3.75, 5.45, 6.9, 8.55, 10.2)
+    score: tuple[float, ...] = (0.0, 3.0, 20.0, 33.0, 43.0, 60.0, 80.0, 100.0)
+    confirmed_to: Annotated[float, Meta(ge=0, le=100, description="a score, 0 to 100")] = 43.0
     """Above this score the map is an extrapolation of the data it was fitted on, and alerts say so."""
 
 

@@ -7,8 +7,7 @@ Owns the order of the work and the assembly of SCORES and ALERTS; the numbers ar
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -19,32 +18,28 @@ from numpy.typing import NDArray
 from guardian import state as states
 from guardian.config import Calibration, Config, Rules
 from guardian.config import Engine as EngineSettings
-from guardian.errors import StateError
-from guardian.events import ALERTS, CHANNELS, CONTEXT, ROLES, check_events
+from guardian.errors import InputError, StateError
+from guardian.events import ALERTS, ROLES, check_events
 from guardian.features import Extractor, Features
+from guardian.names import Names, learn
 from guardian.survey import Survey
-from guardian.verdict import Scored, Verdict, scores_of
-from guardian.view import EntityView, Reason, View
-from scoring import kernels
-from scoring.layout import (
-    ANY_KIND,
-    CHANNEL_COUNT,
-    CONTEXT_PART,
-    EVICTED,
-    PARTS,
-    RULE,
-    RULE_PART,
-    USED,
-    Alerts,
-    Parameters,
-    RoleState,
+from guardian.verdict import (
+    Revised,
+    Scored,
+    Verdict,
+    alert_buffers,
+    alert_row,
+    reasons_of,
+    scores_of,
 )
+from guardian.view import Acknowledged, EntityView, Reason, View
+from scoring import kernels
+from scoring.layout import USED, Alerts, Parameters, RoleState, Scores
 
 CHUNK: Final = 4096
 """Rows that go through the kernels at once: large enough to amortise, small enough for buffers to stay in cache."""
 
-ALL_KINDS: Final = "*"
-"""The kind of a reason that is about events of any kind: a burst."""
+_NO_WATERMARK: Final = -(2**63)
 
 
 class Engine:
@@ -59,17 +54,21 @@ class Engine:
         self._extract = Extractor(config)
         self._parameters = {role: _parameters(config, role) for role in ROLES}
         self._knots = (np.array(config.calibration.risk), np.array(config.calibration.score))
-        self._limits = {
+        limits = {
             "entities": config.engine.max_entities,
             "kinds": config.engine.max_kinds,
             "pairs": config.engine.max_pairs,
         }
+        self._limits = {
+            role: limits | ({"steps": config.engine.max_steps} if role == "session" else {}) for role in ROLES
+        }
+        self._muted_limit = 2 * config.engine.max_acknowledged  # ended ones stay in the table
         self._roles: dict[str, RoleState] = {role: _new_role(role) for role in ROLES}
-        self._kind_names: dict[int, str] = {ANY_KIND: ALL_KINDS}
-        self._entity_names: dict[int, str] = {}
+        self._names = Names()
+        self._acknowledged: dict[tuple[str, str, str], int | None] = {}
         self._events = 0
         self._late = 0
-        self._watermark = -(2**63)
+        self._watermark = _NO_WATERMARK
 
     @property
     def events(self) -> int:
@@ -92,21 +91,66 @@ class Engine:
         """
         batch = check_events(batch)
         features = self._extract(batch)
-        self._count_late(features.ts_ns)
-        score_parts: list[Scored] = []
-        alert_parts: list[dict[str, Any]] = []
-        for start in range(0, len(batch), CHUNK):
-            stop = min(start + CHUNK, len(batch))
-            scored, alerts = self._chunk(batch, features, start, stop)
-            score_parts.append(scored)
-            alert_parts += alerts
+        scored = Scored(features)
+        revised: list[Revised] = []
+        alerts: list[dict[str, Any]] = []
+        for start, stop, ended in self._segments(features.ts_ns):
+            if ended is not None:
+                alerts += self._settled(ended, start, revised)
+            else:
+                alerts += self._scored(batch, features, scored, start, stop)
         verdict = Verdict(
-            scores=scores_of(batch, features, score_parts, self._events),
-            alerts=pa.RecordBatch.from_pylist(alert_parts, schema=ALERTS),
+            scores=scores_of(batch, features, scored, revised, self._events),
+            alerts=pa.RecordBatch.from_pylist(alerts, schema=ALERTS),
         )
         self._events += len(batch)
-        self._forget_unused_names()
+        self._names.forget_unused(self._roles)
         return verdict
+
+    def acknowledge(self, role: str, entity: str, kind: str, *, until: int | None, at: int) -> None:
+        """From now on, events of a kind at an entity add nothing to its risk: a person has judged them benign.
+
+        What they say is still learnt, and TAMV's own rules (injections, honeypots, floods, failed logins) still hold;
+        what another tool's severity says of them does not.
+
+        Args:
+            role: actor, address, target or session.
+            entity: its name; it need not be known yet, nor need the kind.
+            kind: the kind of event.
+            until: event time in nanoseconds since 1970 at which it counts again; None = not before ``withdraw``.
+            at: event time of the acknowledgement; one that is already over does nothing.
+
+        Raises:
+            InputError: there is no such role, or a name is empty.
+        """
+        if role not in ROLES:
+            raise InputError("role", f"expected one of {', '.join(ROLES)}, got {role!r}")
+        if not entity or not kind:
+            raise InputError("entity" if not entity else "kind", "expected a name, got an empty one")
+        if until is not None and until <= at:
+            return
+        subject = (role, entity, kind)
+        self._acknowledged.pop(subject, None)
+        while len(self._acknowledged) >= self.config.engine.max_acknowledged:
+            oldest = next(iter(self._acknowledged))
+            del self._acknowledged[oldest]
+            self._mute(oldest, -np.inf)
+        self._acknowledged[subject] = until
+        self._mute(subject, np.inf if until is None else until * 1e-9)
+
+    def withdraw(self, role: str, entity: str, kind: str, *, at: int) -> None:  # noqa: ARG002  (when is for the record)
+        """End an acknowledgement; without one, nothing happens."""
+        if self._acknowledged.pop((role, entity, kind), 0) != 0:
+            self._mute((role, entity, kind), -np.inf)
+
+    @property
+    def acknowledged(self) -> list[Acknowledged]:
+        """The acknowledgements in force at the newest event, oldest first."""
+        return [
+            Acknowledged(*subject, until)
+            for subject, until in self._acknowledged.items()
+            if until is None or until > self._watermark
+        ]
 
     def view(self, at: int | None = None, *, top: int = 10) -> View:
         """How everything stands at an event time (nanoseconds since 1970); without one, at the newest event.
@@ -133,15 +177,11 @@ class Engine:
         for role in ROLES:
             for name, array in states.arrays_of(self._roles[role]):
                 arrays[f"{role}/{name}"] = array
-        for table, names in (
-            ("kind", self._live(self._kind_names)),
-            ("entity", self._live(self._entity_names)),
-        ):
-            ordered = sorted(names.items())
-            arrays[f"names/{table}.key"] = np.array([key for key, _ in ordered], np.uint64)
-            arrays[f"names/{table}.text"] = np.frombuffer(
-                msgspec.msgpack.encode([text for _, text in ordered]), np.uint8
-            )
+        arrays.update(self._names.arrays(self._roles))
+        arrays["acknowledged"] = np.frombuffer(
+            msgspec.msgpack.encode([(*subject, until) for subject, until in self._acknowledged.items()]),
+            np.uint8,
+        )
         arrays["counts"] = np.array([self._events, self._late, self._watermark], np.int64)
         deciding = {
             "engine": self.config.engine,
@@ -175,9 +215,11 @@ class Engine:
             }
             engine._roles[role] = states.role_from(own, engine._roles[role])
         try:
-            for table, names in (("kind", engine._kind_names), ("entity", engine._entity_names)):
-                texts = msgspec.msgpack.decode(arrays[f"names/{table}.text"].tobytes(), type=list[str])
-                names.update(zip(arrays[f"names/{table}.key"].tolist(), texts, strict=True))
+            engine._names.restore(arrays)
+            told = msgspec.msgpack.decode(
+                arrays["acknowledged"].tobytes(), type=list[tuple[str, str, str, int | None]]
+            )
+            engine._acknowledged = {(role, entity, kind): until for role, entity, kind, until in told}
             engine._events, engine._late, engine._watermark = (int(count) for count in arrays["counts"])
         except (KeyError, ValueError, msgspec.MsgspecError) as error:
             raise StateError(f"damaged snapshot: {error}") from None
@@ -188,113 +230,19 @@ class Engine:
         return Survey(
             roles=self._roles,
             parameters=self._parameters,
-            names=self._entity_names,
+            knots=self._knots,
+            names=self._names.entities,
             reasons_of=self._reasons,
             at=newest if at is None else max(at, newest),
         )
 
-    # -- one chunk ---------------------------------------------------------------------------------------------------
+    # -- the steps of feeding ----------------------------------------------------------------------------------------
 
-    def _chunk(
-        self, batch: pa.RecordBatch, features: Features, start: int, stop: int
-    ) -> tuple[Scored, list[dict[str, Any]]]:
-        rows = stop - start
-        scored = Scored(rows)
-        raised: list[tuple[int, int, dict[str, Any]]] = []
-        kinds = batch.column("kind")
-        for number, role in enumerate(ROLES):
-            keys = features.keys[role][start:stop]
-            if not keys.any():
-                continue
-            state = states.with_room(self._roles[role], rows, self._limits)
-            self._roles[role] = state
-            new_entity = np.zeros(rows, np.uint8)
-            new_kind = np.zeros(rows, np.uint8)
-            alerts = _alert_buffers(rows)
-            kernels.score_role(
-                features.ts[start:stop],
-                keys,
-                features.kind[start:stop],
-                features.points[start:stop],
-                features.flags[start:stop],
-                features.layer[start:stop],
-                self._events + start,
-                self._parameters[role],
-                *self._knots,
-                state,
-                new_entity,
-                new_kind,
-                scored.surprisal[number],
-                scored.score[number],
-                scored.level[number],
-                alerts,
-            )
-            _name(self._entity_names, keys, batch.column(role), start, new_entity)
-            _name(self._kind_names, features.kind[start:stop], kinds, start, new_kind)
-            for each in range(int(alerts.raised[0])):
-                row = int(alerts.row[each])
-                alert = self._alert(
-                    batch, features, start + row, role, scored.score[number][row], each, alerts
-                )
-                raised.append((row, number, alert))
-        raised.sort(key=lambda item: item[:2])
-        return scored, [alert for _, _, alert in raised]
+    def _segments(self, ts_ns: NDArray[np.int64]) -> Iterator[tuple[int, int, int | None]]:
+        """Rows that go through the kernels together, and windows that end (after the rows before ``start``).
 
-    def _alert(
-        self,
-        batch: pa.RecordBatch,
-        features: Features,
-        row: int,
-        role: str,
-        score: np.float64,
-        each: int,
-        alerts: Alerts,
-    ) -> dict[str, Any]:
-        entity = batch.column(role)[row].as_py()
-        # Two rises to one level are at least ``hold_s`` apart, so each falls into a window of its own.
-        window = int(float(alerts.at[each]) // self.config.engine.hold_s)
-        level_to = min(int(score // 20.0), 4)
-        identity = "\x1f".join((role, entity, str(level_to), str(window), self._digest))
-        reasons = self._reasons(alerts.kind[each], alerts.event[each], alerts.parts[each])
-        ruled = bool(
-            alerts.parts[each, RULE_PART, RULE] > 0.0
-        )  # then the score is a rule's, which needs no data
-        return {
-            "alert_id": hashlib.sha256(identity.encode()).digest()[:16],
-            "ts": int(features.ts_ns[row]),
-            "role": role,
-            "entity": entity,
-            "layer": int(features.layer[row]),
-            "level_from": int(alerts.level_from[each]),
-            "level_to": level_to,
-            "score": float(score),
-            "extrapolated": not ruled and float(score) > self.config.calibration.confirmed_to,
-            "reasons": [
-                {"channel": r.channel, "contribution": r.contribution, "kind": r.kind, "event": r.event}
-                for r in reasons
-            ],
-            "event": self._events + row,
-            "trace_id": batch.column("trace_id")[row].as_py(),
-            "config": self._digest,
-        }
-
-    def _reasons(
-        self, kind: NDArray[np.uint64], event: NDArray[np.int64], parts: NDArray[np.float64]
-    ) -> tuple[Reason, ...]:
-        """The parts of one explanation as reasons, largest first. Parts that add nothing are left out."""
-        reasons: list[Reason] = []
-        for part in range(PARTS):
-            name = self._kind_names.get(int(kind[part]), "")
-            for channel in range(CHANNEL_COUNT):
-                points = float(parts[part, channel])
-                if points > 0.0:
-                    label = CONTEXT if part == CONTEXT_PART else CHANNELS[channel]
-                    reasons.append(Reason(label, points, name, int(event[part])))
-        return tuple(sorted(reasons, key=lambda reason: (-reason.contribution, reason.channel, reason.kind)))
-
-    # -- bookkeeping -------------------------------------------------------------------------------------------------
-
-    def _count_late(self, ts_ns: NDArray[np.int64]) -> None:
+        Cut where the newest event time enters another window, and every CHUNK rows; where a batch ends changes nothing.
+        """
         if not len(ts_ns):
             return
         newest = np.maximum.accumulate(np.concatenate(([self._watermark], ts_ns)))
@@ -303,65 +251,129 @@ class Engine:
         self._late += int(
             np.count_nonzero(ts_ns.astype(np.float64) + allowed < newest[:-1].astype(np.float64))
         )
+        window = newest // round(self.config.engine.window_s * 1e9)
+        ends = np.flatnonzero(window[1:] != window[:-1]).tolist()
+        if ends and ends[0] == 0 and self._watermark == _NO_WATERMARK:
+            ends = ends[1:]  # no window was before the first event
         self._watermark = int(newest[-1])
+        start = 0
+        for end in [*ends, len(ts_ns)]:
+            for first in range(start, end, CHUNK):
+                yield first, min(first + CHUNK, end), None
+            if end < len(ts_ns):
+                yield end, end, int(window[end])
+            start = end
+
+    def _scored(
+        self, batch: pa.RecordBatch, features: Features, scored: Scored, start: int, stop: int
+    ) -> list[dict[str, Any]]:
+        """Score some rows in every role; returns the rows of ALERTS."""
+        rows = stop - start
+        raised: list[tuple[int, int, dict[str, Any]]] = []
+        for number, role in enumerate(ROLES):
+            own = features.columns[role].part(start, stop)
+            if not own.key.any():
+                continue
+            state = self._roles[role] = states.with_room(self._roles[role], rows, self._limits[role])
+            out = Scores(
+                place=scored.place[number, start:stop],
+                surprisal=scored.surprisal,
+                score=scored.score,
+                level=scored.level,
+                new_entity=np.zeros(rows, np.uint8),
+                new_kind=np.zeros(rows, np.uint8),
+            )
+            alerts = alert_buffers(rows)
+            kernels.score_role(
+                own, self._events + start, self._parameters[role], *self._knots, state, out, alerts
+            )
+            learn(self._names.entities, own.key, batch.column(role), start, out.new_entity)
+            learn(self._names.kinds, own.kind, batch.column("kind"), start, out.new_kind)
+            for each in range(int(alerts.raised[0])):
+                row = start + int(alerts.row[each])
+                alert = self._alert(
+                    alerts,
+                    each,
+                    ts=int(features.ts_ns[row]),
+                    role=role,
+                    entity=batch.column(role)[row].as_py(),
+                    layer=int(features.layer[row]),
+                    event=self._events + row,
+                    trace_id=batch.column("trace_id")[row].as_py(),
+                )
+                raised.append((row, number, alert))
+        raised.sort(key=lambda item: item[:2])
+        return [alert for _, _, alert in raised]
+
+    def _settled(self, window: int, before: int, revised: list[Revised]) -> list[dict[str, Any]]:
+        """Judge the entities of a window again at its end; returns the rows of ALERTS."""
+        ended = (window + 1) * round(self.config.engine.window_s * 1e9) - 1
+        raised: list[dict[str, Any]] = []
+        for number, role in enumerate(ROLES):
+            state = self._roles[role]
+            used = int(state.entities.meta[USED])
+            count, slots = np.zeros(1, np.int64), np.empty(used, np.int64)
+            score, level = np.empty(used), np.empty(used, np.int8)
+            alerts = alert_buffers(used)
+            kernels.settle_window(
+                window, self._parameters[role], *self._knots, state, count, slots, score, level, alerts
+            )
+            told = slots[: int(count[0])]
+            if not len(told):
+                continue
+            names = [self._names.entities.get(key, "") for key in state.entities.slot["key"][told].tolist()]
+            revised.append(
+                Revised(
+                    before=before,
+                    role=number,
+                    ts_ns=ended,
+                    event=state.entity["last_event"][told],
+                    entity=names,
+                    score=score[: len(told)].copy(),
+                    level=level[: len(told)].copy(),
+                )
+            )
+            named = dict(zip(told.tolist(), names, strict=True))
+            for each in range(int(alerts.raised[0])):
+                slot = int(alerts.row[each])
+                raised.append(
+                    self._alert(
+                        alerts,
+                        each,
+                        ts=ended,
+                        role=role,
+                        entity=named[slot],
+                        layer=int(state.entity[slot]["layer"]),
+                        event=int(state.entity[slot]["last_event"]),
+                        trace_id=bytes(16),
+                    )
+                )
+        return raised
+
+    def _mute(self, subject: tuple[str, str, str], until: float) -> None:
+        role, entity, kind = subject
+        key, kind_key = self._extract.hash_names(pa.array([entity, kind], pa.string()))
+        state = self._roles[role] = states.with_room(self._roles[role], 1, {"muted": self._muted_limit})
+        kernels.mute(key, kind_key, until, self._muted_limit, state)
+
+    def _alert(self, alerts: Alerts, each: int, **told: Any) -> dict[str, Any]:
+        reasons = self._reasons(
+            alerts.kind[each], alerts.event[each], alerts.parts[each], alerts.without[each]
+        )
+        return alert_row(self.config, self._digest, alerts, each, reasons, **told)
+
+    def _reasons(self, *explained: NDArray[Any]) -> tuple[Reason, ...]:
+        return reasons_of(*explained, names=self._names.kinds)
 
     def _used_keys(self, role: str) -> NDArray[np.uint64]:
-        table = self._roles[role].entities
-        return table.key[: int(table.meta[USED])]
-
-    def _live(self, names: dict[int, str]) -> dict[int, str]:
-        """The names that the state still refers to."""
-        alive: set[int] = set()
-        if names is self._entity_names:
-            for role in ROLES:
-                alive.update(self._used_keys(role).tolist())
-        else:
-            alive.add(ANY_KIND)
-            for state in self._roles.values():
-                alive.update(state.kinds.key[: int(state.kinds.meta[USED])].tolist())
-                alive.update(np.unique(state.active["kind"]).tolist())
-                alive.update(np.unique(state.entity["rule_kind"]).tolist())
-        return {key: name for key, name in names.items() if key in alive}
-
-    def _forget_unused_names(self) -> None:
-        """Keep the tables of names as bounded as the tables they name: swept when twice as long as needed."""
-        entities = sum(int(state.entities.meta[USED]) for state in self._roles.values())
-        if len(self._entity_names) > 2 * entities + CHUNK:
-            self._entity_names = self._live(self._entity_names)
-        kinds = sum(int(state.kinds.meta[USED]) for state in self._roles.values())
-        if len(self._kind_names) > 2 * kinds + CHUNK and any(
-            s.kinds.meta[EVICTED] for s in self._roles.values()
-        ):
-            self._kind_names = self._live(self._kind_names)
-
-
-def _name(
-    names: dict[int, str],
-    keys: NDArray[np.uint64],
-    column: pa.DictionaryArray,
-    start: int,
-    new: NDArray[np.uint8],
-) -> None:
-    rows = np.flatnonzero(new)
-    if len(rows):
-        texts = column.take(pa.array(rows + start)).to_pylist()
-        names.update(zip(keys[rows].tolist(), texts, strict=True))
-
-
-def _alert_buffers(rows: int) -> Alerts:
-    return Alerts(
-        raised=np.zeros(1, np.int64),
-        row=np.empty(rows, np.int64),
-        level_from=np.empty(rows, np.int64),
-        at=np.empty(rows),
-        kind=np.empty((rows, PARTS), np.uint64),
-        event=np.empty((rows, PARTS), np.int64),
-        parts=np.empty((rows, PARTS, CHANNEL_COUNT)),
-    )
+        keys: NDArray[np.uint64] = states.keys_of(self._roles[role].entities)
+        return keys
 
 
 def _new_role(role: str) -> RoleState:
-    return states.new_role(watches_logins=role == "actor", watches_requests=role == "address")
+    return states.new_role(
+        watches_logins=role == "actor", watches_requests=role == "address", watches_steps=role == "session"
+    )
 
 
 def _parameters(config: Config, role: str) -> Parameters:
@@ -370,6 +382,7 @@ def _parameters(config: Config, role: str) -> Parameters:
         max_entities=settings.max_entities,
         max_kinds=settings.max_kinds,
         max_pairs=settings.max_pairs,
+        max_steps=settings.max_steps,
         episode_gap_s=settings.episode_gap_s,
         window_s=settings.window_s,
         risk_half_life_s=settings.risk_half_life_s,
@@ -377,6 +390,9 @@ def _parameters(config: Config, role: str) -> Parameters:
         context_half_life_s=settings.context_half_life_s,
         persistence_half_life_s=settings.persistence_half_life_s,
         hold_s=settings.hold_s,
+        floor=settings.floor,
+        rank_power=settings.rank_power,
+        context_share=settings.context_share,
         auth_failures=rules.auth_failures,
         auth_window_s=rules.auth_window_s,
         injections=rules.injections,
@@ -385,6 +401,7 @@ def _parameters(config: Config, role: str) -> Parameters:
         rate_per_minute=rules.rate_per_minute,
         watches_logins=int(role == "actor"),
         watches_requests=int(role == "address"),
+        watches_steps=int(role == "session"),
     )
 
 

@@ -49,8 +49,14 @@ CHANNELS: Final = (
     "seasonal",
     "multivariate",
     "rule",
+    "failure",
+    "fan_out",
+    "value",
+    "sequence",
+    "pairing",
 )
-"""The channels of SCORES, in order. Each is a surprisal: −log10 of a rate."""
+"""The channels of SCORES, in order. Each is a surprisal: −log10 of a rate. ``seasonal`` alone can be negative: at an
+hour at which the kind is usual it speaks for the event. ``rule`` is a level, 0…4."""
 
 CONTEXT: Final = "context"
 """The one contribution of an alert that is not a channel: an incident that spreads from other entities."""
@@ -87,11 +93,13 @@ SCORES: Final = pa.schema(
         pa.field("risk", pa.float64(), nullable=False),
         pa.field("level", pa.int8(), nullable=False),
     ],
-    metadata={"version": "scores/1"},
+    metadata={"version": "scores/2"},
 )
 """One row for each event and each role in which it names an entity, in the order of the events, then of ROLES.
 
-``event`` counts from 0 over everything that the engine was ever fed; ``risk`` is the guardian score, 0…100.
+``event`` counts from 0 over everything that the engine was ever fed; ``risk`` is the guardian score, 0…100. Where the end
+of a window raises an entity's score, because of what happened around it since its own events, one row more says so: at
+the last nanosecond of the window, for the entity's last event, without surprisals of its own.
 """
 
 REASON: Final = pa.struct(
@@ -100,9 +108,11 @@ REASON: Final = pa.struct(
         pa.field("contribution", pa.float64(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
         pa.field("event", pa.int64(), nullable=False),
+        pa.field("without", pa.float64(), nullable=False),
     ]
 )
-"""One part of a score: how many points, from which channel and kind, and one event that shows it (−1 = none)."""
+"""One part of a score: how many points, from which channel and kind, one event that shows it (−1 = none), and the
+score that would stand without the channel."""
 
 ALERTS: Final = pa.schema(
     [
@@ -120,7 +130,7 @@ ALERTS: Final = pa.schema(
         pa.field("trace_id", pa.binary(16), nullable=False),
         pa.field("config", pa.string(), nullable=False),
     ],
-    metadata={"version": "alerts/1"},
+    metadata={"version": "alerts/2"},
 )
 """One row each time an entity's level rises. The contributions of ``reasons`` sum to ``score``.
 

@@ -8,9 +8,9 @@ Names come dictionary-encoded, so patterns and hashes are worked out once a dist
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from guardian.config import Config
 from guardian.events import ROLES, Outcome, Signal
 from scoring import kernels
-from scoring.layout import AUTH_FAILURE, HONEYPOT, INJECTION, IS_ALERT, REQUEST
+from scoring.layout import AUTH_FAILURE, FAILED, HONEYPOT, INJECTION, IS_ALERT, REQUEST, Columns
 
 INJECTION_POINTS: Final = 50.0
 
@@ -61,26 +61,39 @@ _LOGIN_FAILED: Final = (
 )
 _REQUEST: Final = r"(?i)^(?:get|head|post|put|patch|delete|options)\b|^/|http|request|petici[oó]n"
 
+_REMEMBERED: Final = 65_536
+"""Names whose findings are remembered, per column."""
+
 _SEVERITY_POINTS: Final = ((1.0, 50.0), (0.75, 30.0), (0.5, 15.0))
 """A verdict of another tool or a protocol counts by its severity, in the sentinel's points for the same level."""
 
 
+_LOGIN_KIND: Final = 64
+"""Set beside AUTH_FAILURE in what is remembered of a kind: with a bad outcome it is a failed login too."""
+
+PARTNERS: Final = {
+    "actor": ("target", "address"),
+    "address": ("target", "actor"),
+    "target": ("address", "actor"),
+    "session": ("target", "address"),
+}
+"""Whom an entity of each role reaches, and whom else it meets."""
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
-    """One batch as arrays; all have one element an event, ``keys`` and ``names`` one entry a role."""
+    """One batch as arrays; all have one element an event."""
 
-    ts: NDArray[np.float64]
-    """Seconds since 1970."""
     ts_ns: NDArray[np.int64]
     layer: NDArray[np.int8]
     kind: NDArray[np.uint64]
-    points: NDArray[np.float64]
-    flags: NDArray[np.uint8]
     keys: Mapping[str, NDArray[np.uint64]]
+    columns: Mapping[str, Columns]
+    """What the kernel reads, for each role."""
 
 
 class Extractor:
-    """Turns batches into Features; remembers the last dictionary of each column, for sources that reuse theirs."""
+    """Turns batches into Features; remembers what it found in the names it has seen."""
 
     def __init__(self, config: Config) -> None:
         seed = config.engine.hash_seed
@@ -88,7 +101,9 @@ class Extractor:
         self._key1 = np.uint64(seed ^ 0x5441_4D56_4755_4152)  # "TAMVGUAR": keeps seed 0 from being all zero
         self._layers = {source: int(layer[1]) for source, layer in config.layers.items()}
         self._honeypots = pa.array(config.rules.honeypots, pa.string())
-        self._memo: dict[str, tuple[pa.Array, Any]] = {}
+        self._hashed: dict[str, tuple[pa.Array, NDArray[np.uint64]]] = {}
+        self._kinds = _Findings(_kind_findings)
+        self._targets = _Findings(self._target_findings)
 
     def __call__(self, batch: pa.RecordBatch) -> Features:
         """The features of an EVENTS batch (as ``check_events`` returns it)."""
@@ -97,37 +112,54 @@ class Extractor:
         signal = column["signal"].to_numpy()
         outcome = column["outcome"].to_numpy()
         severity = column["severity"].to_numpy()
-
         keys = {role: self._hashes(role, column[role]) for role in ROLES}
-        flags = np.where(signal == Signal.ALERT, np.uint8(IS_ALERT), np.uint8(0))
-        points = np.zeros(len(batch))
+        kind = self._hashes("kind", column["kind"])
 
-        login, failed, request, kind_points, kind_injects = self._per_name(
-            "kind.flags", column["kind"], _kind_flags
-        )
+        found, points = self._kinds(column["kind"], self._hashed["kind"][1])
         refused = (outcome == Outcome.FAILURE) | (outcome == Outcome.DENIED)
-        flags |= np.where(failed | (login & refused), np.uint8(AUTH_FAILURE), np.uint8(0))
-        flags |= np.where(request, np.uint8(REQUEST), np.uint8(0))
-        target_points, target_injects, trapped = self._per_name(
-            "target.flags", column["target"], self._target_flags
-        )
-        flags |= np.where(trapped, np.uint8(HONEYPOT), np.uint8(0))
-        text_points, text_injects = _text_points(column["body"], column["attrs"])
-        points = np.maximum(np.maximum(kind_points, target_points), text_points)
-        injects = kind_injects | target_injects | text_injects
-        flags |= np.where(injects, np.uint8(INJECTION), np.uint8(0))
+        flags = found & np.uint8(AUTH_FAILURE | REQUEST | INJECTION)
+        flags |= np.where(signal == Signal.ALERT, np.uint8(IS_ALERT), np.uint8(0))
+        flags |= np.where(refused, np.uint8(FAILED), np.uint8(0))
+        flags |= np.where(refused & ((found & _LOGIN_KIND) != 0), np.uint8(AUTH_FAILURE), np.uint8(0))
+        found, target_points = self._targets(column["target"], self._hashed["target"][1])
+        flags |= found
+        points = np.maximum(points, target_points)
+        for name in ("body", "attrs"):
+            if _holds_text(column[name]):
+                text_points, injects = _sentinel_points(column[name])
+                points = np.maximum(points, text_points)
+                flags |= np.where(injects, np.uint8(INJECTION), np.uint8(0))
 
         verdict = (signal == Signal.ALERT) | (signal == Signal.XR) | ((signal == Signal.DECISION) & refused)
-        for edge, worth in reversed(_SEVERITY_POINTS):
-            points = np.where(verdict & (severity >= edge), np.maximum(points, worth), points)
+        judged = np.zeros(len(batch))
+        if verdict.any():
+            for edge, worth in reversed(_SEVERITY_POINTS):
+                judged = np.where(verdict & (severity >= edge), worth, judged)
+        layer = self._layered(column["layer"].to_numpy(), column["source"])
+        ts = ts_ns * 1e-9
+        value = column["value"].to_numpy()
         return Features(
-            ts=ts_ns * 1e-9,
             ts_ns=ts_ns,
-            layer=self._layered(column["layer"].to_numpy(), column["source"]),
-            kind=self._hashes("kind", column["kind"]),
-            points=points,
-            flags=flags,
+            layer=layer,
+            kind=kind,
             keys=keys,
+            columns={
+                role: _read_only(
+                    Columns(
+                        ts=ts,
+                        key=keys[role],
+                        kind=kind,
+                        reaches=keys[PARTNERS[role][0]],
+                        meets=keys[PARTNERS[role][1]],
+                        value=value,
+                        points=points,
+                        judged=judged,
+                        flags=flags,
+                        layer=layer,
+                    )
+                )
+                for role in ROLES
+            },
         )
 
     def hash_names(self, names: pa.Array) -> NDArray[np.uint64]:
@@ -142,26 +174,18 @@ class Extractor:
         return out
 
     def _hashes(self, name: str, column: pa.DictionaryArray) -> NDArray[np.uint64]:
-        hashes = self._remembered(f"{name}.hash", column.dictionary, self.hash_names)
-        taken: NDArray[np.uint64] = hashes[column.indices.to_numpy()]
+        known = self._hashed.get(name)
+        if known is None or not _same(known[0], column.dictionary):
+            known = self._hashed[name] = (column.dictionary, self.hash_names(column.dictionary))
+        taken: NDArray[np.uint64] = known[1][column.indices.to_numpy()]
         return taken
 
-    def _per_name(self, memo: str, column: pa.DictionaryArray, work: Any) -> tuple[NDArray[Any], ...]:
-        indices = column.indices.to_numpy()
-        return tuple(found[indices] for found in self._remembered(memo, column.dictionary, work))
-
-    def _remembered(self, memo: str, dictionary: pa.Array, work: Any) -> Any:
-        known = self._memo.get(memo)
-        if known is not None and _same(known[0], dictionary):
-            return known[1]
-        result = work(dictionary)
-        self._memo[memo] = (dictionary, result)
-        return result
-
-    def _target_flags(self, targets: pa.Array) -> tuple[NDArray[Any], ...]:
+    def _target_findings(self, targets: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         points, injects = _sentinel_points(targets)
         trapped = pc.is_in(targets, value_set=self._honeypots).to_numpy(zero_copy_only=False)
-        return points, injects, trapped
+        return np.where(injects, INJECTION, 0).astype(np.uint8) | np.where(trapped, HONEYPOT, 0).astype(
+            np.uint8
+        ), points
 
     def _layered(self, layer: NDArray[np.int8], source: pa.DictionaryArray) -> NDArray[np.int8]:
         if not self._layers or not (layer < 0).any():
@@ -169,6 +193,12 @@ class Extractor:
         known = np.array([self._layers.get(name, -1) for name in source.dictionary.to_pylist()], np.int8)
         stated: NDArray[np.int8] = np.where(layer < 0, known[source.indices.to_numpy()], layer)
         return stated
+
+
+def _read_only(columns: Columns) -> Columns:
+    for column in columns:
+        column.flags.writeable = False
+    return columns
 
 
 def _same(one: pa.Array, other: pa.Array) -> bool:
@@ -189,9 +219,52 @@ def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
     return found
 
 
-def _kind_flags(kinds: pa.Array) -> tuple[NDArray[Any], ...]:
+def _kind_findings(kinds: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     points, injects = _sentinel_points(kinds)
-    return _matches(kinds, _LOGIN), _matches(kinds, _LOGIN_FAILED), _matches(kinds, _REQUEST), points, injects
+    bits = np.where(injects, INJECTION, 0)
+    for pattern, bit in ((_LOGIN, _LOGIN_KIND), (_LOGIN_FAILED, AUTH_FAILURE), (_REQUEST, REQUEST)):
+        bits |= np.where(_matches(kinds, pattern), bit, 0)
+    return bits.astype(np.uint8), points
+
+
+class _Findings:
+    """What the patterns found in each name of a column, remembered by the name's hash.
+
+    The memory is a direct-mapped table: bounded, and a name that was pushed out of it is looked at again. What is
+    remembered is a pure function of the name, so that the result never depends on what is still there.
+    """
+
+    def __init__(self, work: Callable[[pa.Array], tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> None:
+        self._work = work
+        self._known = np.zeros(_REMEMBERED, np.uint64)
+        self._bits = np.zeros(_REMEMBERED, np.uint8)
+        self._points = np.zeros(_REMEMBERED)
+
+    def __call__(
+        self, column: pa.DictionaryArray, hashes: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Bits and points of each row."""
+        place = (hashes >> np.uint64(17)).astype(np.int64) % _REMEMBERED
+        bits, points = self._bits[place], self._points[place]
+        missed = np.flatnonzero((self._known[place] != hashes) & (hashes != 0))
+        if len(missed):
+            bits[missed], points[missed] = self._work(column.dictionary.take(pa.array(missed)))
+            self._known[place[missed]] = hashes[missed]
+            self._bits[place[missed]] = bits[missed]
+            self._points[place[missed]] = points[missed]
+        nobody = hashes == 0
+        bits[nobody], points[nobody] = 0, 0.0
+        rows = column.indices.to_numpy()
+        return bits[rows], points[rows]
+
+
+def _holds_text(column: pa.Array) -> bool:
+    """Whether any value of a string column is longer than nothing; reads the offsets only."""
+    _, offsets, _ = column.buffers()
+    if not len(column):
+        return False
+    ends = np.frombuffer(offsets, np.int32)[[column.offset, column.offset + len(column)]]
+    return bool(ends[1] > ends[0])
 
 
 def _sentinel_points(texts: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -207,9 +280,3 @@ def _sentinel_points(texts: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.b
             if worth == INJECTION_POINTS:
                 injects[hits] = found
     return points, injects
-
-
-def _text_points(body: pa.Array, attrs: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    body_points, body_injects = _sentinel_points(body)
-    attr_points, attr_injects = _sentinel_points(attrs)
-    return np.maximum(body_points, attr_points), body_injects | attr_injects

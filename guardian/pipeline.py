@@ -32,7 +32,7 @@ from guardian.decode import Decoded
 from guardian.engine import Engine
 from guardian.errors import BodyError, MachineError, StateError
 from guardian.journal import Journal, Record
-from guardian.levels import Level
+from guardian.levels import Level, level_of
 from guardian.view import EntityView, View
 
 CURSOR: Final = "engine"
@@ -243,7 +243,11 @@ class Pipeline:
                 "levelTo": alert.level_to.word,
                 "score": alert.score,
                 "reasons": [
-                    {"channel": reason["channel"], "contribution": reason["contribution"]}
+                    {
+                        "channel": reason["channel"],
+                        "contribution": reason["contribution"],
+                        "levelWithout": level_of(reason["without"]).word,
+                    }
                     for reason in alert.reasons
                 ],
                 "config": alert.config,

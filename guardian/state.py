@@ -23,23 +23,29 @@ from scoring import kernels
 from scoring.layout import (
     ACTIVE,
     ACTIVE_KINDS,
-    BURST_BINS,
     ENTITY,
     EVICTED,
     FLOOD_SECONDS,
+    HEAD,
     KIND,
-    NEWEST,
-    OLDEST,
     PAIR,
+    RATE,
     RING,
+    SLOT,
+    TOTAL_CONTEXT,
+    TOTAL_CONTEXT_SECOND,
+    TOTALS,
     USED,
+    WAITING,
     RoleState,
     Table,
 )
 
-STATE_VERSION: Final = "guardian-state/1"
+STATE_VERSION: Final = "guardian-state/2"
 
 _SMALLEST: Final = 1024
+_LINE: Final = 64
+"""Bytes of a cache line."""
 
 _SEAL: Final = b"guardian-seal:"
 _OPEN: Final = b"0" * 64
@@ -48,65 +54,74 @@ _OPEN: Final = b"0" * 64
 
 def new_table(slots: int) -> Table:
     """An empty table with room for ``slots`` keys before it must grow."""
-    meta = np.zeros(4, np.int64)
-    meta[NEWEST] = meta[OLDEST] = -1
     return Table(
         places=np.zeros(_index_length(slots), np.int32),
-        key=np.zeros(slots, np.uint64),
-        newer=np.full(slots, -1, np.int32),
-        older=np.full(slots, -1, np.int32),
-        meta=meta,
+        slot=_zeros(slots, SLOT),
+        queue=np.zeros(slots, np.int32),
+        meta=np.zeros(5, np.int64),
     )
 
 
-def new_role(*, watches_logins: bool, watches_requests: bool) -> RoleState:
-    """The empty state of one role; the rings of rules that it does not watch have a single row."""
-    totals = np.zeros(8)
-    totals[3:5] = -np.inf
+def keys_of(table: Table) -> NDArray[np.uint64]:
+    """The keys of the slots in use."""
+    keys: NDArray[np.uint64] = table.slot["key"][: int(table.meta[USED])]
+    return keys
+
+
+def new_role(*, watches_logins: bool, watches_requests: bool, watches_steps: bool) -> RoleState:
+    """The empty state of one role; what it does not watch has a single row."""
+    totals = np.zeros(TOTALS)
+    totals[[TOTAL_CONTEXT, TOTAL_CONTEXT_SECOND]] = -np.inf
     logins = _SMALLEST if watches_logins else 1
     requests = _SMALLEST if watches_requests else 1
+    steps = _SMALLEST if watches_steps else 1
     return RoleState(
         entities=new_table(_SMALLEST),
         kinds=new_table(_SMALLEST),
         pairs=new_table(_SMALLEST),
-        entity=np.zeros(_SMALLEST, ENTITY),
-        active=np.zeros((_SMALLEST, ACTIVE_KINDS), ACTIVE),
-        burst=np.zeros((_SMALLEST, BURST_BINS), np.float32),
+        steps=new_table(steps),
+        muted=new_table(1),
+        entity=_zeros(_SMALLEST, ENTITY),
+        active=_zeros((_SMALLEST, ACTIVE_KINDS), ACTIVE),
+        rate=_zeros(requests, RATE),
         seconds=np.zeros((requests, FLOOD_SECONDS), np.uint16),
         requests=np.zeros((requests, FLOOD_SECONDS), np.uint16),
         failures=np.zeros((logins, RING)),
         injections=np.zeros((requests, RING)),
-        kind=np.zeros(_SMALLEST, KIND),
-        pair=np.zeros(_SMALLEST, PAIR),
-        hours=np.zeros((_SMALLEST, 24), np.uint8),
+        kind=_zeros(_SMALLEST, KIND),
+        pair=_zeros(_SMALLEST, PAIR),
+        step=np.zeros(steps, np.float32),
+        muted_until=np.zeros(1),
         totals=totals,
         context_key=np.zeros(2, np.uint64),
     )
 
 
 _ROWS_OF: Final = {
-    "entities": ("entity", "active", "burst", "seconds", "requests", "failures", "injections"),
+    "entities": ("entity", "active", "rate", "seconds", "requests", "failures", "injections"),
     "kinds": ("kind",),
-    "pairs": ("pair", "hours"),
+    "pairs": ("pair",),
+    "steps": ("step",),
+    "muted": ("muted_until",),
 }
 """Which arrays have a row for each slot of which table."""
 
 
 def with_room(state: RoleState, rows: int, limits: Mapping[str, int]) -> RoleState:
-    """The same state with room for ``rows`` new keys in each table, as far as the limits allow.
+    """The same state with room for ``rows`` new keys in each table that has a limit, as far as that allows.
 
     Growth is by doubling, so the cost is spread; what a kernel computes never depends on the room there is.
     """
     changes: dict[str, Any] = {}
-    for name, arrays in _ROWS_OF.items():
+    for name, limit in limits.items():
         table: Table = getattr(state, name)
-        room = len(table.key)
-        needed = min(int(table.meta[USED]) + rows, limits[name])
+        room = len(table.slot)
+        needed = min(int(table.meta[USED]) + rows, limit)
         if needed <= room:
             continue
-        grown = min(max(2 * room, needed), max(limits[name], room))
+        grown = min(max(2 * room, needed), max(limit, room))
         changes[name] = _grown_table(table, grown)
-        for each in arrays:
+        for each in _ROWS_OF[name]:
             array = getattr(state, each)
             if len(array) == room:
                 changes[each] = _grown(array, grown)
@@ -118,10 +133,11 @@ def arrays_of(state: RoleState) -> Iterator[tuple[str, NDArray[Any]]]:
     used = {name: int(getattr(state, name).meta[USED]) for name in _ROWS_OF}
     for name in _ROWS_OF:
         table: Table = getattr(state, name)
-        yield f"{name}.key", table.key[: used[name]]
-        yield f"{name}.newer", table.newer[: used[name]]
-        yield f"{name}.older", table.older[: used[name]]
-        yield f"{name}.meta", table.meta
+        meta = table.meta.copy()
+        meta[HEAD] = 0
+        yield f"{name}.slot", table.slot[: used[name]]
+        yield f"{name}.queue", _unrolled(table)
+        yield f"{name}.meta", meta
         for each in _ROWS_OF[name]:
             yield each, getattr(state, each)[: used[name]]
     yield "totals", state.totals
@@ -137,10 +153,10 @@ def role_from(arrays: Mapping[str, NDArray[Any]], empty: RoleState) -> RoleState
     values: dict[str, Any] = {"totals": _copied(arrays, "totals", empty.totals)}
     values["context_key"] = _copied(arrays, "context_key", empty.context_key)
     for name, owned in _ROWS_OF.items():
-        meta = _copied(arrays, f"{name}.meta", np.zeros(4, np.int64))
-        room = max(_SMALLEST, int(meta[USED]))
+        meta = _copied(arrays, f"{name}.meta", np.zeros(5, np.int64))
+        room = max(len(getattr(empty, name).slot), int(meta[USED]))
         table = new_table(room)._replace(meta=meta)
-        for column in ("key", "newer", "older"):
+        for column in ("slot", "queue"):
             target = getattr(table, column)
             source = _checked(arrays, f"{name}.{column}", target)
             target[: len(source)] = source
@@ -149,7 +165,10 @@ def role_from(arrays: Mapping[str, NDArray[Any]], empty: RoleState) -> RoleState
         for each in owned:
             pattern = getattr(empty, each)
             source = _checked(arrays, each, pattern)
-            target = np.zeros((room if len(pattern) > 1 else 1, *pattern.shape[1:]), pattern.dtype)
+            target = np.zeros(
+                (room if len(pattern) == len(getattr(empty, name).slot) else 1, *pattern.shape[1:]),
+                pattern.dtype,
+            )
             target[: len(source)] = source
             values[each] = target
     return RoleState(**values)
@@ -234,22 +253,40 @@ def _is_whole(blob: bytes) -> bool:
     )
 
 
+def _zeros(shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros that begin at a cache line, so that a row of 64 bytes is one line and not two."""
+    kind = np.dtype(dtype)
+    octets = int(np.prod(shape)) * kind.itemsize
+    room = np.zeros(octets + _LINE, np.uint8)
+    start = -room.ctypes.data % _LINE
+    lined: NDArray[Any] = room[start : start + octets].view(kind).reshape(shape)
+    return lined
+
+
 def _index_length(slots: int) -> int:
     return 1 << max(11, (2 * slots - 1).bit_length())
 
 
 def _grown(array: NDArray[Any], rows: int) -> NDArray[Any]:
-    grown = np.zeros((rows, *array.shape[1:]), array.dtype)
+    grown = _zeros((rows, *array.shape[1:]), array.dtype)
     grown[: len(array)] = array
     return grown
 
 
 def _grown_table(table: Table, slots: int) -> Table:
     grown = new_table(slots)._replace(meta=table.meta)
-    for column in ("key", "newer", "older"):
-        getattr(grown, column)[: len(table.key)] = getattr(table, column)
+    grown.slot[: len(table.slot)] = table.slot
+    waiting = _unrolled(table)
+    grown.queue[: len(waiting)] = waiting
+    grown.meta[HEAD] = 0
     kernels.rebuild_index(grown)
     return grown
+
+
+def _unrolled(table: Table) -> NDArray[np.int32]:
+    """The keys on trial, oldest first."""
+    ring: NDArray[np.int32] = np.roll(table.queue, -int(table.meta[HEAD]))
+    return ring[: int(table.meta[WAITING])]
 
 
 def _checked(arrays: Mapping[str, NDArray[Any]], name: str, pattern: NDArray[Any]) -> NDArray[Any]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guardian.events import LAYERS, ROLES
 from guardian.levels import BAND_EDGES, POINTS_PER_DECADE, Level, level_of
+from guardian.state import evictions, keys_of
 from guardian.view import EntityView, Reason, Standing, View
 from scoring import kernels
 from scoring.layout import CHANNEL_COUNT, PARTS, USED, Parameters, RoleState
@@ -34,12 +35,14 @@ class Survey:
         *,
         roles: Mapping[str, RoleState],
         parameters: Mapping[str, Parameters],
+        knots: tuple[NDArray[np.float64], NDArray[np.float64]],
         names: Mapping[int, str],
-        reasons_of: Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], tuple[Reason, ...]],
+        reasons_of: Callable[..., tuple[Reason, ...]],
         at: int,
     ) -> None:
         self._roles = roles
         self._parameters = parameters
+        self._knots = knots
         self._names = names
         self._reasons_of = reasons_of
         self._at = at
@@ -99,19 +102,22 @@ class Survey:
         kind = np.zeros((1, PARTS), np.uint64)
         event = np.full((1, PARTS), -1, np.int64)
         parts = np.zeros((1, PARTS, CHANNEL_COUNT))
-        slots = np.array([slot], np.int64)
-        kernels.explain_entities(slots, self._at * 1e-9, self._parameters[role], state, kind, event, parts)
+        without = np.zeros((1, CHANNEL_COUNT + 1))
+        kernels.explain_entities(
+            np.array([slot], np.int64), self._at * 1e-9, self._parameters[role], *self._knots, state,
+            kind, event, parts, without,
+        )  # fmt: skip
         record = state.entity[slot]
         return EntityView(
             role=role,
-            entity=self._names.get(int(state.entities.key[slot]), ""),
+            entity=self._names.get(int(state.entities.slot[slot]["key"]), ""),
             score=float(self._score[role][slot]),
             level=Level(int(self._level[role][slot])),
             first_seen=round(float(record["first"]) * 1e9),
             last_seen=round(float(record["last"]) * 1e9),
             events=int(record["events"]),
             layer=int(record["layer"]),
-            reasons=self._reasons_of(kind[0], event[0], parts[0]),
+            reasons=self._reasons_of(kind[0], event[0], parts[0], without[0]),
         )
 
     def _overall(self, members: Mapping[str, NDArray[np.bool_]]) -> Standing:
@@ -128,7 +134,7 @@ class Survey:
 
     def _protocols(self) -> dict[str, Standing]:
         state = self._roles["target"]
-        keys = state.entities.key[: int(state.entities.meta[USED])]
+        keys = keys_of(state.entities)
         standing: dict[str, Standing] = {}
         # A protocol's event marks its target with signal DECISION only; the names carry the mark.
         for slot, key in enumerate(keys.tolist()):
@@ -140,8 +146,6 @@ class Survey:
         return standing
 
     def _evicted(self) -> dict[str, int]:
-        from guardian.state import evictions
-
         total = {"kinds": 0, "pairs": 0}
         for role in ROLES:
             counts = evictions(self._roles[role])

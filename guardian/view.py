@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from guardian.levels import Level
+from guardian.levels import Level, level_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,23 @@ class Reason:
     contribution: float
     kind: str
     event: int
+    without: float
+    """The score that would stand without this channel."""
+
+    @property
+    def level_without(self) -> Level:
+        """The level that would stand without this channel."""
+        return level_of(self.without)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A kind at an entity that a person declared benign, until an event time (nanoseconds since 1970) or for good."""
+
+    role: str
+    entity: str
+    kind: str
+    until: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any, Final, Generic, ParamSpec
 
 import numba
+from llvmlite import ir
 from numba import types as numba_types
+from numba.core import cgutils as numba_cgutils
+from numba.extending import intrinsic
 
 P = ParamSpec("P")
 
 types: Any = numba_types  # its NamedTuple is untyped
+cgutils: Any = numba_cgutils  # untyped
 
 F8, I8, U8 = types.float64, types.int64, types.uint64
 
@@ -112,6 +116,38 @@ def jit(function: Callable[..., Any]) -> Any:
         return numba.njit(**options)(function)
 
 
+def named(kind: Any, *fields: Any) -> Any:
+    """The type of a NamedTuple of arrays or numbers."""
+    return types.NamedTuple(list(fields), kind)
+
+
 def record(dtype: Any, dimensions: int = 1) -> Any:
     """The type of a writable array of a structured dtype."""
     return array(numba.from_dtype(dtype), dimensions)
+
+
+def _prefetch(_typing: Any, items: Any, _index: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = signature.args[0]
+        view = context.make_array(kind)(context, builder, arguments[0])
+        rest = [context.get_constant(types.intp, 0)] * (kind.ndim - 1)
+        at = cgutils.get_item_pointer(context, builder, kind, view, [arguments[1], *rest])
+        word = ir.IntType(32)
+        hint = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, word, word, word]),
+            "llvm.prefetch.p0",
+        )
+        # for writing, into all caches, as data
+        builder.call(hint, [builder.bitcast(at, cgutils.voidptr_t), word(1), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(items, types.intp), generate
+
+
+def _no_prefetch(_items: Any, _index: Any) -> None:
+    return None
+
+
+prefetch: Any = intrinsic(_prefetch) if hasattr(jit(_no_prefetch), "compile") else _no_prefetch
+"""``prefetch(items, index)`` in a kernel asks for the cache line where a row begins: a later access need not wait."""

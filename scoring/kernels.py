@@ -15,70 +15,134 @@ from typing import Any, Final, get_type_hints
 
 import numpy as np
 
-from scoring.compilation import F8, I8, IN_F8, IN_I4, IN_U1, IN_U8, U8, array, jit, kernel, record, types
+from scoring.compilation import (
+    F8,
+    I8,
+    IN_F8,
+    IN_I4,
+    IN_U1,
+    IN_U8,
+    U8,
+    array,
+    jit,
+    kernel,
+    named,
+    prefetch,
+    record,
+    types,
+)
 from scoring.layout import (
     ACTIVE,
     ACTIVE_KINDS,
-    ANY_KIND,
     AUTH_FAILURE,
     BURST,
     BURST_BINS,
+    BURST_KEY,
+    CHANNEL_COUNT,
     CONTEXT_PART,
     ENTITY,
     EVICTED,
+    FAILED,
+    FAILURE,
+    FAILURE_KEY,
+    FAN_BINS,
+    FAN_OUT,
+    FAN_OUT_KEY,
     FLOOD_SECONDS,
+    HAND,
+    HEAD,
     HONEYPOT,
     INJECTION,
     IS_ALERT,
     KIND,
-    NEWEST,
+    KIND_PARTS,
+    MULTIVARIATE,
+    MULTIVARIATE_KEY,
     NOVELTY,
-    OLDEST,
     PAIR,
+    PAIRING,
+    PEERS,
     PERSISTENCE,
     RARITY,
+    RATE,
     REQUEST,
     RULE,
     RULE_PART,
     SEASONAL,
+    SEQUENCE,
+    SLOT,
+    TOTAL_BURST,
     TOTAL_CONTEXT,
     TOTAL_CONTEXT_SECOND,
     TOTAL_ENTITIES,
+    TOTAL_EVENTS,
+    TOTAL_FAILURES,
+    TOTAL_FAN,
     TOTAL_FIRST,
+    TOTAL_MINUTES,
+    TOTAL_PEER_WINDOWS,
     TOTAL_SINGLE_KINDS,
+    TOTAL_STEPS,
+    TOTAL_WINDOWS,
     USED,
+    VALUE,
+    WAITING,
+    WITHOUT_CONTEXT,
     Alerts,
+    Columns,
     Parameters,
     RoleState,
+    Scores,
     Table,
 )
 
-TABLE_TYPE: Final = types.NamedTuple(
-    [array(types.int32), array(U8), array(types.int32), array(types.int32), array(I8)], Table
-)
-ROLE_TYPE: Final = types.NamedTuple(
-    [
-        *(TABLE_TYPE for _ in range(3)),
-        record(ENTITY),
-        record(ACTIVE, 2),
-        array(types.float32, 2),
-        array(types.uint16, 2),
-        array(types.uint16, 2),
-        array(F8, 2),
-        array(F8, 2),
-        record(KIND),
-        record(PAIR),
-        array(types.uint8, 2),
-        array(F8),
-        array(U8),
-    ],
+TABLE_TYPE: Final = named(Table, array(types.int32), record(SLOT), array(types.int32), array(I8))
+ROLE_TYPE: Final = named(
     RoleState,
+    *(TABLE_TYPE for _ in range(5)),
+    record(ENTITY),
+    record(ACTIVE, 2),
+    record(RATE),
+    array(types.uint16, 2),
+    array(types.uint16, 2),
+    array(F8, 2),
+    array(F8, 2),
+    record(KIND),
+    record(PAIR),
+    array(types.float32),
+    array(F8),
+    array(F8),
+    array(U8),
 )
-PARAMETERS_TYPE: Final = types.NamedTuple(
-    [F8 if hint is float else I8 for hint in get_type_hints(Parameters).values()], Parameters
+PARAMETERS_TYPE: Final = named(
+    Parameters, *(F8 if hint is float else I8 for hint in get_type_hints(Parameters).values())
 )
-ALERTS_TYPE: Final = types.NamedTuple(
-    [*(array(I8) for _ in range(3)), array(F8), array(U8, 2), array(I8, 2), array(F8, 3)], Alerts
+COLUMNS_TYPE: Final = named(
+    Columns,
+    IN_F8,
+    *(IN_U8 for _ in range(4)),
+    *(IN_F8 for _ in range(3)),
+    IN_U1,
+    array(types.int8, readonly=True),
+)
+SCORES_TYPE: Final = named(
+    Scores,
+    array(I8),
+    array(types.float32, 2),
+    array(F8),
+    array(types.int8),
+    array(types.uint8),
+    array(types.uint8),
+)
+ALERTS_TYPE: Final = named(
+    Alerts,
+    *(array(I8) for _ in range(3)),
+    array(F8),
+    array(F8),
+    array(U8, 2),
+    array(I8, 2),
+    array(F8, 3),
+    array(F8, 2),
 )
 
 
@@ -148,6 +212,10 @@ def hash_strings(offsets: Any, data: Any, key0: Any, key1: Any, out: Any) -> Non
 
 # -- bounded tables --------------------------------------------------------------------------------------------------
 
+MOST_USES: Final = 3
+TRIAL_SHARE: Final = 10
+"""A full table keeps one slot in this many for keys on trial."""
+
 
 @jit
 def _home(key: Any, mask: Any) -> Any:
@@ -160,34 +228,15 @@ def _position(table: Any, key: Any) -> Any:
     """Index position of ``key``, or of the free place where it would go."""
     mask = table.places.shape[0] - 1
     at = _home(key, mask)
-    while table.places[at] != 0 and table.key[table.places[at] - 1] != key:
+    while table.places[at] != 0 and table.slot[table.places[at] - 1]["key"] != key:
         at = (at + 1) & mask
     return at
 
 
 @jit
-def _unlink(table: Any, slot: Any) -> None:
-    newer, older = table.newer[slot], table.older[slot]
-    if newer >= 0:
-        table.older[newer] = older
-    else:
-        table.meta[NEWEST] = older
-    if older >= 0:
-        table.newer[older] = newer
-    else:
-        table.meta[OLDEST] = newer
-
-
-@jit
-def _link_newest(table: Any, slot: Any) -> None:
-    before = table.meta[NEWEST]
-    table.newer[slot] = -1
-    table.older[slot] = before
-    if before >= 0:
-        table.newer[before] = slot
-    else:
-        table.meta[OLDEST] = slot
-    table.meta[NEWEST] = slot
+def _find(table: Any, key: Any) -> Any:
+    """Slot of ``key`` or −1; touches nothing."""
+    return np.int64(table.places[_position(table, key)]) - 1
 
 
 @jit
@@ -197,12 +246,36 @@ def _forget(table: Any, key: Any) -> None:
     hole = _position(table, key)
     at = (hole + 1) & mask
     while table.places[at] != 0:
-        home = _home(table.key[table.places[at] - 1], mask)
+        home = _home(table.slot[table.places[at] - 1]["key"], mask)
         if ((at - home) & mask) >= ((at - hole) & mask):
             table.places[hole] = table.places[at]
             hole = at
         at = (at + 1) & mask
     table.places[hole] = 0
+
+
+@jit
+def _evicted(table: Any, limit: Any) -> Any:
+    """A slot to reuse: the oldest key on trial that never came again, else the first unused one under the hand."""
+    meta = table.meta
+    room = table.queue.shape[0]
+    while True:
+        if meta[WAITING] * TRIAL_SHARE > limit or meta[WAITING] == meta[USED]:
+            slot = np.int64(table.queue[meta[HEAD]])
+            meta[HEAD] = (meta[HEAD] + 1) % room
+            meta[WAITING] -= 1
+            table.slot[slot]["waiting"] = 0
+            if table.slot[slot]["uses"] == 0:
+                return slot
+            table.slot[slot]["uses"] = 0
+        else:
+            slot = meta[HAND]
+            meta[HAND] = (slot + 1) % meta[USED]
+            if table.slot[slot]["waiting"] != 0:
+                continue
+            if table.slot[slot]["uses"] == 0:
+                return slot
+            table.slot[slot]["uses"] -= 1
 
 
 @jit
@@ -214,24 +287,26 @@ def _touch(table: Any, key: Any, limit: Any) -> Any:
     at = _position(table, key)
     if table.places[at] != 0:
         slot = np.int64(table.places[at] - 1)
-        if table.meta[NEWEST] != slot:
-            _unlink(table, slot)
-            _link_newest(table, slot)
+        if table.slot[slot]["uses"] < MOST_USES:
+            table.slot[slot]["uses"] += 1
         return slot, 0
+    meta = table.meta
     state = 1
-    if table.meta[USED] < limit:
-        slot = table.meta[USED]
-        table.meta[USED] += 1
+    if meta[USED] < limit:
+        slot = meta[USED]
+        meta[USED] += 1
     else:
-        slot = table.meta[OLDEST]
-        _unlink(table, slot)
-        _forget(table, table.key[slot])
-        table.meta[EVICTED] += 1
+        slot = _evicted(table, limit)
+        _forget(table, table.slot[slot]["key"])
+        meta[EVICTED] += 1
         state = 2
         at = _position(table, key)
-    table.key[slot] = key
+    table.slot[slot]["key"] = key
+    table.slot[slot]["uses"] = 0
+    table.slot[slot]["waiting"] = 1
     table.places[at] = slot + 1
-    _link_newest(table, slot)
+    table.queue[(meta[HEAD] + meta[WAITING]) % table.queue.shape[0]] = slot
+    meta[WAITING] += 1
     return slot, state
 
 
@@ -246,18 +321,32 @@ def rebuild_index(table: Any) -> None:
     Difference: none.
     """
     for slot in range(table.meta[USED]):
-        table.places[_position(table, table.key[slot])] = slot + 1
+        table.places[_position(table, table.slot[slot]["key"])] = slot + 1
 
 
 # -- entity risk -----------------------------------------------------------------------------------------------------
 
-FLOOR: Final = 1.25
-"""Surprisal (decades) that ordinary behaviour reaches; only what exceeds it counts. Section 7a of the design notes."""
-
-RANK_POWER: Final = 0.75
-CONTEXT_SHARE: Final = 0.5
-CONTEXT_CAP: Final = 4.0
+CONTEXT_CAP: Final = 6.0
 POINTS_PER_LEVEL: Final = 20.0
+USUAL_OCCUPANCY: Final = 0.1
+"""Share of the windows of a day in which an alert may stand before its standing counts against it."""
+
+LEAST_BURST: Final = 16
+LEAST_FAN: Final = 4
+LEAST_FAILURES: Final = 3
+LEAST_VALUES: Final = 20.0
+LEAST_FOLLOWED: Final = 50.0
+PRIOR_WINDOWS: Final = 10.0
+"""How many windows of everybody an entity's own history is mixed with."""
+
+PRIOR_PEERS: Final = 50.0
+PRIOR_STEPS: Final = 2.0
+ORDINARY: Final = 1.0
+"""Decades that an ordinary value or partner reaches; what exceeds them is added to the surprisal of its kind."""
+
+MOST_SURPRISAL: Final = 6.0
+LEAST_SPREAD: Final = 0.05
+LN10: Final = math.log(10.0)
 
 
 @jit
@@ -290,6 +379,8 @@ def _standing(entity: Any, at: Any, half_life: Any, hold: Any) -> Any:
     The moment at which the decaying score left the band of the level is known in closed form, so no event is needed
     for a level to fall, and looking twice changes nothing.
     """
+    if entity["held"] <= 0.0:
+        return 0.0, 0
     score = _decayed(entity["held"], at - entity["held_at"], half_life)
     level = int(entity["level"])
     if level > 0 and _level(score) < level:
@@ -303,19 +394,49 @@ def _standing(entity: Any, at: Any, half_life: Any, hold: Any) -> Any:
 
 
 @jit
-def _ranked(active: Any, at: Any, parameters: Any, weight: Any, order: Any) -> Any:
-    """Risk of the recent kinds of one entity: their excess over FLOOR, strongest first, the j-th divided by j^0.75.
+def _channel(key: Any, part: Any) -> Any:
+    """The channel of one part of an active kind."""
+    if key == np.uint64(BURST_KEY):
+        return BURST
+    if key == np.uint64(FAILURE_KEY):
+        return FAILURE
+    if key == np.uint64(FAN_OUT_KEY):
+        return FAN_OUT
+    if key == np.uint64(MULTIVARIATE_KEY):
+        return MULTIVARIATE
+    return KIND_PARTS[part]
+
+
+@jit
+def _left(source: Any, skipped: Any) -> Any:
+    """Surprisal of an active kind without one channel (−1 = with all)."""
+    left = np.float64(source["value"])
+    if skipped >= 0:
+        for part in range(len(KIND_PARTS)):
+            if _channel(source["kind"], part) == skipped:
+                left -= np.float64(source["parts"][part])
+    return left
+
+
+@jit
+def _ranked(active: Any, count: Any, at: Any, skipped: Any, parameters: Any, weight: Any, order: Any) -> Any:
+    """Risk of the recent kinds of one entity: their excess over the floor, strongest first, the j-th divided by j^power.
 
     Kinds that came within one second of a stronger one are the same happening told twice and count once. ``order``
-    receives the kinds that count, ``weight`` what each adds; returns how many, and the sum.
+    receives the kinds that count, ``weight`` what each adds; returns how many, the sum, and the highest surprisal.
     """
     found = 0
-    for j in range(ACTIVE_KINDS):
-        if active[j]["kind"] == 0 or at - active[j]["last"] > parameters.active_s:
+    top = 0.0
+    for j in range(count):
+        if at - active[j]["last"] > parameters.active_s:
             continue
-        excess = _decayed(active[j]["value"], at - active[j]["at"], parameters.risk_half_life_s) - FLOOR
+        surprisal = _left(active[j], skipped)
+        if surprisal <= parameters.floor:
+            continue
+        excess = _decayed(surprisal, at - active[j]["at"], parameters.risk_half_life_s) - parameters.floor
         if excess <= 0.0:
             continue
+        top = max(top, surprisal)
         place = found
         while place > 0 and weight[place - 1] < excess:
             weight[place] = weight[place - 1]
@@ -334,15 +455,17 @@ def _ranked(active: Any, at: Any, parameters: Any, weight: Any, order: Any) -> A
                 break
         if told:
             continue
-        weight[kept] = weight[j] / (kept + 1.0) ** RANK_POWER
+        weight[kept] = weight[j]
+        if kept > 0:
+            weight[kept] /= (kept + 1.0) ** parameters.rank_power
         order[kept] = order[j]
         total += weight[kept]
         kept += 1
-    return kept, total
+    return kept, total, top
 
 
 @jit
-def _explain(
+def _share(
     active: Any, kept: Any, weight: Any, order: Any, points: Any, kind: Any, event: Any, out: Any
 ) -> None:
     """Share ``points`` among the kinds that count, and within each among the channels of its surprisal."""
@@ -351,57 +474,104 @@ def _explain(
         total += weight[j]
     for j in range(kept):
         source = active[order[j]]
-        parts = (
-            np.float64(source["novelty"]),
-            np.float64(source["rarity"]),
-            np.float64(source["burst"]),
-            np.float64(source["persistence"]),
-            np.float64(source["seasonal"]),
-        )
-        whole = parts[0] + parts[1] + parts[2] + parts[3] + parts[4]
+        whole = 0.0
+        for part in range(len(KIND_PARTS)):
+            whole += np.float64(source["parts"][part])
         share = points * weight[j] / total / whole
-        for channel in range(5):
-            out[j, channel] = parts[channel] * share
+        for part in range(len(KIND_PARTS)):
+            out[j, _channel(source["kind"], part)] += np.float64(source["parts"][part]) * share
         kind[j] = source["kind"]
         event[j] = source["event"]
 
 
 @jit
-def _remember(
-    active: Any, kind: Any, event: Any, at: Any, parameters: Any,
-    novelty: Any, rarity: Any, burst: Any, persistence: Any, seasonal: Any,
+def _gate(surprisal: Any, floor: Any) -> Any:
+    return min(max(surprisal - floor, 0.0), 1.0)
+
+
+@jit
+def _counterfactuals(
+    active: Any, count: Any, at: Any, own: Any, top: Any, around: Any, behaved: Any, ruled: Any,
+    parameters: Any, risk_knots: Any, score_knots: Any, weight: Any, order: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Keep a kind among the recent ones of its entity; the weakest gives way. Its strongest moment is what counts."""
-    value = novelty + rarity + burst + persistence + seasonal
+    """The score that would stand without each channel, and without the context.
+
+    ``behaved`` is the score that behaviour gave with everything; the risk behind it is scaled as the risk of the recent
+    kinds changes when a channel is taken out of them.
+    """
+    whole = _gate(top, parameters.floor) * (own + around)
+    risk = _inverse(behaved, risk_knots, score_knots)
+    for channel in range(CHANNEL_COUNT):
+        if channel == RULE:
+            out[channel] = behaved
+            continue
+        left = behaved
+        if whole > 0.0:
+            _kept, own_left, top_left = _ranked(active, count, at, channel, parameters, weight, order)
+            if own_left != own or top_left != top:
+                share = _gate(top_left, parameters.floor) * (own_left + around) / whole
+                left = min(_interpolated(risk * min(share, 1.0), risk_knots, score_knots), behaved)
+        out[channel] = max(left, ruled)
+    left = behaved
+    if whole > 0.0 and around > 0.0:
+        left = min(_interpolated(risk * own / (own + around), risk_knots, score_knots), behaved)
+    out[WITHOUT_CONTEXT] = max(left, ruled)
+
+
+@jit
+def _inverse(score: Any, xs: Any, ys: Any) -> Any:
+    """The risk behind a score: ``_interpolated`` read backwards."""
+    last = xs.shape[0] - 1
+    if score <= ys[0]:
+        return xs[0]
+    at = 1
+    while at < last and score > ys[at]:
+        at += 1
+    return xs[at - 1] + (score - ys[at - 1]) * (xs[at] - xs[at - 1]) / (ys[at] - ys[at - 1])
+
+
+@jit
+def _remember(
+    active: Any, count: Any, kind: Any, event: Any, at: Any, parameters: Any, value: Any, parts: Any
+) -> Any:
+    """Keep a kind among the recent ones of its entity; the weakest gives way. Its strongest moment is what counts.
+
+    Returns how many kinds there are now.
+    """
     place = -1
     weakest = np.inf
-    for j in range(ACTIVE_KINDS):
+    for j in range(count):
         if active[j]["kind"] == kind:
             place = j
             break
         strength = -1.0
-        if active[j]["kind"] != 0 and at - active[j]["last"] <= parameters.active_s:
-            strength = _decayed(active[j]["value"], at - active[j]["at"], parameters.risk_half_life_s)
+        if at - active[j]["last"] <= parameters.active_s:
+            strength = _decayed(
+                np.float64(active[j]["value"]), at - active[j]["at"], parameters.risk_half_life_s
+            )
         if strength < weakest:
             weakest = strength
             place = j
+    if place < 0 or active[place]["kind"] != kind:
+        if value <= parameters.floor:
+            return count  # adds nothing now; it is remembered when it does
+        if count < ACTIVE_KINDS:
+            place = count
+            count += 1
+        elif weakest > value:
+            return count
+        active[place]["kind"] = kind
+        active[place]["value"] = np.float32(0.0)
+        active[place]["at"] = at
     chosen = active[place]
-    if chosen["kind"] != kind:
-        if weakest > value:
-            return
-        chosen["value"] = 0.0
-        chosen["at"] = at
-    if value >= _decayed(chosen["value"], at - chosen["at"], parameters.risk_half_life_s):
-        chosen["kind"] = kind
+    if value >= _decayed(np.float64(chosen["value"]), at - chosen["at"], parameters.risk_half_life_s):
         chosen["event"] = event
         chosen["at"] = at
         chosen["value"] = value
-        chosen["novelty"] = novelty
-        chosen["rarity"] = rarity
-        chosen["burst"] = burst
-        chosen["persistence"] = persistence
-        chosen["seasonal"] = seasonal
+        for part in range(len(KIND_PARTS)):
+            chosen["parts"][part] = parts[part]
     chosen["last"] = at
+    return count
 
 
 @jit
@@ -443,250 +613,59 @@ def _rule_level(points: Any) -> Any:
     return 1 if points > 0.0 else 0
 
 
-@kernel(
-    IN_F8, IN_U8, IN_U8, IN_F8, IN_U1, array(types.int8, readonly=True), I8,
-    PARAMETERS_TYPE, IN_F8, IN_F8, ROLE_TYPE,
-    array(types.uint8), array(types.uint8), array(types.float32, 2), array(F8), array(types.int8), ALERTS_TYPE,
-)  # fmt: skip
-def score_role(
-    ts: Any, key: Any, kind_key: Any, points: Any, flags: Any, layer: Any, first_event: Any,
-    parameters: Any, risk_knots: Any, score_knots: Any, state: Any,
-    new_entity: Any, new_kind: Any, surprisal: Any, score: Any, level: Any, alerts: Any,
-) -> None:  # fmt: skip
-    """Score each event for the entity that it names in one role, then learn from it.
-
-    Shapes: ts, key, kind_key, points, flags, layer, score, level (n,); surprisal (n, CHANNEL_COUNT); new_* (n,), 1
-    where a name was not known before. ``first_event`` is the running number of row 0.
-    Units: ts in seconds since 1970; surprisal in decades (−log10 of a rate); score in points, 0…100.
-    Cost: about 1 µs an event and role on one core.
-    Source: rates by Laplace and Good–Turing smoothing (Good 1953); rules and their levels are TAMV's sentinel; the
-    composition (episodes, excess over a floor, rank-discounted sum, context of other entities) is ours.
-    Difference: an entity's clock never runs backwards, so a late event is scored as if it came now; key 0 is nobody.
-    """
-    weight = np.empty(ACTIVE_KINDS, np.float64)
-    order = np.empty(ACTIVE_KINDS, np.int64)
-    totals = state.totals
-    for i in range(ts.shape[0]):
-        if key[i] == 0:
-            continue
-        slot, fresh = _touch(state.entities, key[i], parameters.max_entities)
-        entity = state.entity[slot]
-        active = state.active[slot]
-        if fresh != 0:
-            if fresh == 2:
-                totals[TOTAL_ENTITIES] -= 1.0
-                totals[TOTAL_FIRST] -= entity["first"]
-            _reset_entity(state, slot, ts[i], parameters)
-            totals[TOTAL_ENTITIES] += 1.0
-            totals[TOTAL_FIRST] += ts[i]
-            new_entity[i] = 1
-        now = max(ts[i], entity["last"])
-
-        kind, fresh = _touch(state.kinds, kind_key[i], parameters.max_kinds)
-        if fresh != 0:
-            if state.kind[kind]["onsets"] == 1.0:
-                totals[TOTAL_SINGLE_KINDS] -= 1.0
-            state.kind[kind]["onsets"] = 0.0
-            new_kind[i] = 1
-        pair_key = key[i] ^ (_rotated(kind_key[i], 32) * np.uint64(0x9E3779B97F4A7C15))
-        at, fresh = _touch(state.pairs, pair_key, parameters.max_pairs)
-        pair = state.pair[at]
-        window = np.int64(math.floor(now / parameters.window_s))
-        if fresh != 0:
-            pair["onsets"] = 0.0
-            pair["last"] = -np.inf
-            pair["occupied"] = 0.0
-            pair["window"] = window
-            state.hours[at, :] = 0
-
-        # How rare this is for the entity, and for everybody: episodes over five-minute windows.
-        onsets = pair["onsets"]
-        lived = math.floor((now - entity["first"]) / parameters.window_s) + 1.0
-        novelty = max(0.0, -0.5 * math.log10((onsets + 0.5) / (lived + 10.0)))
-        everybody = max(
-            1.0,
-            (totals[TOTAL_ENTITIES] * now - totals[TOTAL_FIRST]) / parameters.window_s
-            + totals[TOTAL_ENTITIES],
-        )
-        seen = state.kind[kind]["onsets"]
-        if seen == 0.0:
-            seen = totals[TOTAL_SINGLE_KINDS] + 1.0  # Good–Turing: the mass of kinds never seen
-        rarity = max(0.0, -0.5 * math.log10(seen / everybody))
-
-        # The hour of the day, once there is something to compare with.
-        hour = np.int64(math.floor(now / 3600.0)) % 24
-        seasonal = 0.0
-        if onsets >= 2.0:
-            near = (
-                state.hours[at, hour]
-                + 0.5 * state.hours[at, (hour + 23) % 24]
-                + 0.5 * state.hours[at, (hour + 1) % 24]
-            )
-            seasonal = max(0.0, -math.log10((near + 1.0) / (onsets / 12.0 + 1.0)))
-
-        # An alert of another tool that hardly ever stops is worse than one that comes and goes.
-        passed = window - pair["window"]
-        if passed > 0:
-            pair["occupied"] = _decayed(
-                pair["occupied"], passed * parameters.window_s, parameters.persistence_half_life_s
-            )
-        persistence = 0.0
-        if flags[i] & IS_ALERT:
-            half_life = parameters.persistence_half_life_s
-            elapsed = (
-                (1.0 - 2.0 ** (-(now - entity["first"]) / half_life))
-                * half_life
-                / (math.log(2.0) * parameters.window_s)
-            )
-            share = min(pair["occupied"] / (elapsed + 12.0), 0.999)
-            if share > 0.5:
-                persistence = math.log10(share / (1.0 - share))
-
-        # More events in this minute than in the minutes before it. Not for alerts of other tools: many of them are one
-        # happening told many times (counting them cost .05 of average precision on three of three attack scenarios).
-        burst = 0.0
-        minute = np.int64(math.floor(now / 60.0))
-        if minute > entity["minute"]:
-            if entity["minute_count"] > 0:
-                state.burst[slot, _power(entity["minute_count"])] += np.float32(1.0)
-            entity["minute"] = minute
-            entity["minute_count"] = 0
-        entity["minute_count"] += 1
-        if entity["minute_count"] >= 16 and not flags[i] & IS_ALERT:
-            busier = 0.0
-            for size in range(_power(entity["minute_count"]), BURST_BINS):
-                busier += state.burst[slot, size]
-            minutes = (now - entity["first"]) / 60.0 + 1.0
-            burst = max(0.0, -math.log10((busier + 0.5) / (minutes + 10.0)))
-
-        # Rules: TAMV's scores and correlations.
-        pointed = points[i]
-        rule = 0
-        if parameters.watches_logins and flags[i] & AUTH_FAILURE:
-            ring = state.failures[slot]
-            if _nth_within(ring, now, parameters.auth_failures, parameters.auth_window_s):
-                rule = 3
-        if parameters.watches_requests:
-            second = np.int64(math.floor(now))
-            entity["second_events"] = _in_last_minute(
-                state.seconds[slot], second, entity["second"], entity["second_events"], 1
-            )
-            asked = 1 if flags[i] & REQUEST else 0
-            entity["second_requests"] = _in_last_minute(
-                state.requests[slot], second, entity["second"], entity["second_requests"], asked
-            )
-            entity["second"] = second
-            if asked == 1 and entity["second_requests"] > parameters.rate_per_minute:
-                pointed += 20.0
-            if entity["second_events"] > parameters.flood_events:
-                rule = 4
-            if flags[i] & INJECTION:
-                ring = state.injections[slot]
-                if _nth_within(ring, now, parameters.injections, parameters.injection_window_s):
-                    rule = 4
-        if flags[i] & HONEYPOT:
-            rule = max(rule, 3)
-        rule = max(rule, _rule_level(pointed))
-
-        # The entity's risk: its recent kinds together, and what goes on around it.
-        running = first_event + i
-        _remember(active, kind_key[i], running, now, parameters, novelty, rarity, 0.0, persistence, seasonal)
-        if burst > FLOOR:
-            _remember(active, np.uint64(ANY_KIND), running, now, parameters, 0.0, 0.0, burst, 0.0, 0.0)
-        kept, own = _ranked(active, now, parameters, weight, order)
-        around = 0.0
-        other = TOTAL_CONTEXT if state.context_key[0] != key[i] else TOTAL_CONTEXT_SECOND
-        unit = now / parameters.context_half_life_s
-        if totals[other] > -np.inf:
-            around = min(CONTEXT_CAP, CONTEXT_SHARE * 2.0 ** min(totals[other] - unit, 10.0))
-        if own > 0.0:
-            _spread(state, key[i], math.log2(own) + unit)
-        gate = min(max(max(novelty + rarity + persistence + seasonal, burst) - FLOOR, 0.0), 1.0)
-        behaved = _interpolated(gate * (own + around), risk_knots, score_knots)
-        ruled = POINTS_PER_LEVEL * rule
-        scored = max(behaved, ruled)
-        context = behaved * around / (own + around) if own + around > 0.0 else 0.0
-
-        surprisal[i, NOVELTY] = novelty
-        surprisal[i, RARITY] = rarity
-        surprisal[i, BURST] = burst
-        surprisal[i, PERSISTENCE] = persistence
-        surprisal[i, SEASONAL] = seasonal
-        surprisal[i, RULE] = rule
-        score[i] = scored
-
-        # Its level: up at once, down only after the hold time.
-        held, stands = _standing(entity, now, parameters.risk_half_life_s, parameters.hold_s)
-        reached = _level(scored)
-        if scored >= held:
-            entity["held"] = scored
-            entity["held_at"] = now
-            entity["held_rule"] = scored - behaved
-            entity["held_context"] = context
-            if scored > behaved:
-                entity["rule_kind"] = kind_key[i]
-                entity["rule_event"] = running
-        elif stands != entity["level"]:
-            # The level has fallen; from here on it is the band of the decaying score.
-            entity["held_rule"] *= held / entity["held"]
-            entity["held_context"] *= held / entity["held"]
-            entity["held"] = held
-            entity["held_at"] = now
-        entity["level"] = max(reached, stands)
-        level[i] = entity["level"]
-        entity["last"] = now
-        entity["events"] += 1
-        if layer[i] >= 0:  # an event that states no layer does not take its entity out of one
-            entity["layer"] = layer[i]
-        if reached > stands:
-            row = alerts.raised[0]
-            alerts.raised[0] += 1
-            alerts.row[row] = i
-            alerts.level_from[row] = stands
-            alerts.at[row] = now
-            alerts.parts[row, :, :] = 0.0
-            alerts.kind[row, :] = 0
-            alerts.event[row, :] = -1
-            _explain(
-                active, kept, weight, order, behaved - context,
-                alerts.kind[row], alerts.event[row], alerts.parts[row],
-            )  # fmt: skip
-            alerts.parts[row, CONTEXT_PART, 0] = context
-            alerts.parts[row, RULE_PART, RULE] = scored - behaved
-            if scored > behaved:
-                alerts.kind[row, RULE_PART] = kind_key[i]
-                alerts.event[row, RULE_PART] = running
-
-        # Learn.
-        if (
-            fresh != 0
-            or now - pair["last"] > parameters.episode_gap_s
-            or (passed > 0 and not flags[i] & IS_ALERT)
-        ):
-            pair["onsets"] += 1.0
-            state.kind[kind]["onsets"] += 1.0
-            if state.kind[kind]["onsets"] == 1.0:
-                totals[TOTAL_SINGLE_KINDS] += 1.0
-            elif state.kind[kind]["onsets"] == 2.0:
-                totals[TOTAL_SINGLE_KINDS] -= 1.0
-            if state.hours[at, hour] == 255:
-                for each in range(24):
-                    state.hours[at, each] //= 2
-            state.hours[at, hour] += 1
-        if fresh != 0 or passed > 0:
-            pair["occupied"] += 1.0
-            pair["window"] = window
-        pair["last"] = now
-
-
 @jit
-def _power(count: Any) -> Any:
-    """The power of two that a count reaches, within the bins of the burst histogram."""
+def _power(count: Any, most: Any) -> Any:
+    """The power of two that a count reaches, at most ``most``."""
     power = 0
-    while count > 1 and power < BURST_BINS - 1:
+    while count > 1 and power < most:
         count //= 2
         power += 1
     return power
+
+
+@jit
+def _ones(bits: Any) -> Any:
+    """How many bits are set."""
+    count = 0
+    while bits != np.uint64(0):
+        bits &= bits - np.uint64(1)
+        count += 1
+    return count
+
+
+@jit
+def _distinct(bitmap: Any) -> Any:
+    """How many different things set the bits of a 64-bit map (Whang et al. 1990, linear counting)."""
+    ones = _ones(bitmap)
+    if ones >= 64:
+        return 266  # 64 · ln 64
+    return np.int64(round(-64.0 * math.log(1.0 - ones / 64.0)))
+
+
+@jit
+def _rarer(past: Any, size: Any, bins: Any, times: Any, totals: Any, first: Any, all_times: Any) -> Any:
+    """Decades of how seldom an entity, mixed with everybody, reached a size: −log10 of the share of its times."""
+    own = everybody = 0.0
+    for each in range(size, bins):
+        own += np.float64(past[each])
+        everybody += totals[first + each]
+    usual = (everybody + 0.5) / (all_times + PRIOR_WINDOWS)
+    return min(max(-math.log10((own + PRIOR_WINDOWS * usual) / (times + PRIOR_WINDOWS)), 0.0), MOST_SURPRISAL)
+
+
+@jit
+def _met(partners: Any, partner: Any) -> Any:
+    """Whether a partner was met before, as far as a Bloom filter of 128 bits can tell; from now on it was."""
+    first = partner & np.uint64(127)
+    second = (partner >> np.uint64(7)) & np.uint64(127)
+    known = True
+    for bit in (first, second):
+        word = np.int64(bit >> np.uint64(6))
+        mask = np.uint64(1) << (bit & np.uint64(63))
+        if partners[word] & mask == np.uint64(0):
+            known = False
+            partners[word] |= mask
+    return known
 
 
 @jit
@@ -708,35 +687,675 @@ def _spread(state: Any, key: Any, value: Any) -> None:
 
 
 @jit
+def _around(state: Any, key: Any, at: Any, parameters: Any) -> Any:
+    """What the riskiest other entity adds: the incident that spreads.
+
+    The highest of n risks grows by log10(n) decades without any incident (Bonferroni), so that much is taken off.
+    """
+    totals = state.totals
+    other = totals[TOTAL_CONTEXT] if state.context_key[0] != key else totals[TOTAL_CONTEXT_SECOND]
+    if other == -np.inf:
+        return 0.0
+    risk = 2.0 ** min(other - at / parameters.context_half_life_s, 10.0)
+    excess = risk - math.log10(max(totals[TOTAL_ENTITIES], 1.0))
+    return min(CONTEXT_CAP, parameters.context_share * max(excess, 0.0))
+
+
+@jit
 def _reset_entity(state: Any, slot: Any, at: Any, parameters: Any) -> None:
     entity = state.entity[slot]
     entity["first"] = at
     entity["last"] = at
-    entity["events"] = 0
     entity["held"] = 0.0
     entity["held_at"] = at
     entity["held_rule"] = 0.0
     entity["held_context"] = 0.0
-    entity["minute"] = np.int64(math.floor(at / 60.0))
-    entity["minute_count"] = 0
-    entity["second"] = np.int64(math.floor(at))
-    entity["second_events"] = 0
-    entity["second_requests"] = 0
+    entity["held_around"] = 0.0
+    entity["events"] = 0
+    entity["window"] = np.int32(-(2**31))
+    entity["last_event"] = -1
+    entity["minute"] = np.int32(-(2**31))
     entity["rule_kind"] = 0
     entity["rule_event"] = -1
+    entity["before"] = 0
+    entity["reached"] = 0
+    for each in range(2):
+        entity["partners"][each, 0] = 0
+        entity["partners"][each, 1] = 0
+        entity["met"][each] = 0.0
+    entity["minute_events"] = 0
+    entity["window_events"] = 0
+    entity["window_failures"] = 0
+    entity["windows"] = 0.0
+    entity["minutes"] = 0.0
+    entity["past_events"] = 0.0
+    entity["past_failures"] = 0.0
+    entity["gate"] = 0.0
+    for each in range(BURST_BINS):
+        entity["burst"][each] = 0.0
+    for each in range(FAN_BINS):
+        entity["fan"][each] = 0.0
     entity["level"] = 0
     entity["layer"] = -1
-    state.burst[slot, :] = 0.0
-    for j in range(ACTIVE_KINDS):
-        state.active[slot, j]["kind"] = 0
-        state.active[slot, j]["last"] = -np.inf
-        state.active[slot, j]["value"] = 0.0
+    entity["active"] = 0
     if parameters.watches_logins:
         state.failures[slot, :] = -np.inf
     if parameters.watches_requests:
+        state.rate[slot]["second"] = np.int64(math.floor(at))
+        state.rate[slot]["events"] = 0
+        state.rate[slot]["requests"] = 0
         state.seconds[slot, :] = 0
         state.requests[slot, :] = 0
         state.injections[slot, :] = -np.inf
+
+
+@jit
+def _open_window(entity: Any, window: Any, peer: Any, parameters: Any, totals: Any) -> None:
+    """The entity's first event in a window: put the one before into its history."""
+    if entity["windows"] > 0.0:
+        passed = (window - entity["window"]) * parameters.window_s
+        fade = 2.0 ** (-passed / parameters.persistence_half_life_s)
+        entity["past_events"] = (np.float64(entity["past_events"]) + entity["window_events"]) * fade
+        entity["past_failures"] = (np.float64(entity["past_failures"]) + entity["window_failures"]) * fade
+        distinct = _distinct(entity["reached"])
+        if distinct >= LEAST_FAN:
+            size = _power(distinct // LEAST_FAN, FAN_BINS - 1)
+            entity["fan"][size] += np.float32(1.0)
+            totals[TOTAL_FAN + size] += 1.0
+    entity["window"] = window
+    entity["windows"] += np.float32(1.0)
+    entity["window_events"] = 0
+    entity["window_failures"] = 0
+    entity["reached"] = 0
+    entity["gate"] = 0.0
+    totals[TOTAL_WINDOWS] += 1.0
+    totals[TOTAL_PEER_WINDOWS + peer] += 1.0
+
+
+@jit
+def _open_minute(entity: Any, minute: Any, totals: Any) -> None:
+    if entity["minute_events"] >= LEAST_BURST:
+        size = _power(np.int64(entity["minute_events"]) // LEAST_BURST, BURST_BINS - 1)
+        entity["burst"][size] += np.float32(1.0)
+        totals[TOTAL_BURST + size] += 1.0
+    entity["minute"] = minute
+    entity["minute_events"] = 0
+    entity["minutes"] += np.float32(1.0)
+    totals[TOTAL_MINUTES] += 1.0
+
+
+@jit
+def _value_surprise(pair: Any, value: Any) -> Any:
+    """Decades of how far a value lies from those of its kind at its entity, on a logarithmic scale; then learnt.
+
+    A Laplace tail: with mean absolute deviation b, P(|x − mean| > t) = exp(−t / b). Steps of learning are clipped at four
+    deviations, so that one value cannot move the scale by more.
+    """
+    x = math.log10(max(abs(value), 1e-12))
+    known = np.float64(pair["values"])
+    if known == 0.0:
+        pair["value_mean"] = x
+        pair["value_spread"] = 0.0
+        pair["values"] = 1.0
+        return 0.0
+    spread = max(np.float64(pair["value_spread"]), LEAST_SPREAD)
+    away: Any = x - np.float64(pair["value_mean"])
+    surprise = 0.0
+    if known >= LEAST_VALUES:
+        surprise = min(max(abs(away) / spread / LN10 - ORDINARY, 0.0), MOST_SURPRISAL)
+        away = min(max(away, -4.0 * spread), 4.0 * spread)
+    rate = max(1.0 / (known + 1.0), 0.01)
+    pair["value_mean"] = np.float64(pair["value_mean"]) + rate * away
+    pair["value_spread"] = np.float64(pair["value_spread"]) + rate * (
+        abs(away) - np.float64(pair["value_spread"])
+    )
+    if known < 1000.0:
+        pair["values"] = known + 1.0
+    return surprise
+
+
+@jit
+def _rise(
+    entity: Any, active: Any, at: Any, own: Any, top: Any, around: Any, context: Any, scored: Any, behaved: Any,
+    ruled: Any, row: Any, stands: Any, parameters: Any, risk_knots: Any, score_knots: Any,
+    weight: Any, order: Any, kept: Any, alerts: Any,
+) -> None:  # fmt: skip
+    """Write the rise of a level, and why."""
+    each = alerts.raised[0]
+    alerts.raised[0] += 1
+    alerts.row[each] = row
+    alerts.level_from[each] = stands
+    alerts.score[each] = scored
+    alerts.at[each] = at
+    alerts.parts[each, :, :] = 0.0
+    alerts.kind[each, :] = 0
+    alerts.event[each, :] = -1
+    _share(
+        active,
+        kept,
+        weight,
+        order,
+        behaved - context,
+        alerts.kind[each],
+        alerts.event[each],
+        alerts.parts[each],
+    )
+    alerts.parts[each, CONTEXT_PART, 0] = context
+    alerts.parts[each, RULE_PART, RULE] = scored - behaved
+    if scored > behaved:
+        alerts.kind[each, RULE_PART] = entity["rule_kind"]
+        alerts.event[each, RULE_PART] = entity["rule_event"]
+    _counterfactuals(
+        active, np.int64(entity["active"]), at, own, top, around, behaved, ruled,
+        parameters, risk_knots, score_knots, weight, order, alerts.without[each],
+    )  # fmt: skip
+
+
+@kernel(
+    COLUMNS_TYPE, I8, PARAMETERS_TYPE, IN_F8, IN_F8, ROLE_TYPE, SCORES_TYPE, ALERTS_TYPE
+)  # fmt: skip
+def score_role(
+    columns: Any, first_event: Any, parameters: Any, risk_knots: Any, score_knots: Any,
+    state: Any, out: Any, alerts: Any,
+) -> None:  # fmt: skip
+    """Score the events of one role in order, learning from each: what they say about an entity, and its level.
+
+    Shapes: as in Columns, Scores and Alerts. ``first_event`` is the running number of row 0.
+    Units: ts in seconds since 1970; surprisal in decades (−log10 of a rate); score in points, 0…100.
+    Cost: about 0.5 µs an event and role on one core while the state fits the caches.
+    Source: rates by Laplace and Good–Turing smoothing (Good 1953), failures by Chernoff's bound for a binomial count,
+    values by a Laplace tail; rules and their levels are TAMV's sentinel; the composition (episodes, excess over a floor,
+    rank-discounted sum, context of other entities) is ours.
+    Difference: an entity's clock never runs backwards, so a late event is scored as if it came now; key 0 is nobody.
+    """
+    weight = np.empty(ACTIVE_KINDS, np.float64)
+    order = np.empty(ACTIVE_KINDS, np.int64)
+    parts = np.zeros(len(KIND_PARTS), np.float64)
+    lonely = np.zeros(len(KIND_PARTS), np.float64)
+    totals = state.totals
+    rows = columns.ts.shape[0]
+    for i in range(rows):
+        _look_ahead(columns, i, rows, state)
+        key = columns.key[i]
+        if key == 0:
+            continue
+        kind_key = columns.kind[i]
+        flags = columns.flags[i]
+        is_alert = (flags & IS_ALERT) != 0
+        running = first_event + i
+        place = out.place[i]
+        peer: Any = np.int64(columns.layer[i])
+        if peer < 0 or peer >= PEERS - 1:
+            peer = PEERS - 1
+
+        slot, fresh = _touch(state.entities, key, parameters.max_entities)
+        entity = state.entity[slot]
+        active = state.active[slot]
+        if fresh != 0:
+            if fresh == 2:
+                totals[TOTAL_ENTITIES] -= 1.0
+                totals[TOTAL_FIRST] -= entity["first"]
+            _reset_entity(state, slot, columns.ts[i], parameters)
+            totals[TOTAL_ENTITIES] += 1.0
+            totals[TOTAL_FIRST] += columns.ts[i]
+            out.new_entity[i] = 1
+        now = max(columns.ts[i], entity["last"])
+
+        kind, fresh = _touch(state.kinds, kind_key, parameters.max_kinds)
+        common = state.kind[kind]
+        if fresh != 0:
+            if common["onsets"] == 1.0:
+                totals[TOTAL_SINGLE_KINDS] -= 1.0
+            common["onsets"] = 0.0
+            common["followed"] = 0.0
+            for each in range(PEERS):
+                common["peers"][each] = 0.0
+            out.new_kind[i] = 1
+        pair_key = _pair_key(key, kind_key)
+        at, fresh = _touch(state.pairs, pair_key, parameters.max_pairs)
+        pair = state.pair[at]
+        window = np.int64(math.floor(now / parameters.window_s))
+        if fresh != 0:
+            pair["last"] = -np.inf
+            pair["window"] = window
+            pair["onsets"] = 0.0
+            pair["occupied"] = 0.0
+            pair["values"] = 0.0
+            for each in range(24):
+                pair["hours"][each] = 0
+        muted = False
+        if state.muted.meta[USED] > 0:
+            quiet = _find(state.muted, pair_key)
+            muted = quiet >= 0 and now < state.muted_until[quiet]
+
+        if window != entity["window"]:
+            _open_window(entity, window, peer, parameters, totals)
+        minute = np.int64(math.floor(now / 60.0))
+        if minute != entity["minute"]:
+            _open_minute(entity, minute, totals)
+        entity["minute_events"] += 1
+        entity["window_events"] += 1
+        totals[TOTAL_EVENTS] += 1.0
+        failed = (flags & FAILED) != 0 and not is_alert
+        if failed:
+            entity["window_failures"] += 1
+            totals[TOTAL_FAILURES] += 1.0
+        lived = math.floor((now - entity["first"]) / parameters.window_s) + 1.0
+
+        # How rare this is for the entity, and for everybody. An alert of another tool is an event in itself, so its
+        # episodes are counted over all windows that passed; telemetry over those in which there was any.
+        onsets = np.float64(pair["onsets"])
+        seen = common["onsets"]
+        if seen == 0.0:
+            seen = totals[TOTAL_SINGLE_KINDS] + 1.0  # Good–Turing: the mass of kinds never seen
+        if is_alert:
+            novelty = -0.5 * math.log10((onsets + 0.5) / (lived + PRIOR_WINDOWS))
+            everybody = (totals[TOTAL_ENTITIES] * now - totals[TOTAL_FIRST]) / parameters.window_s + totals[
+                TOTAL_ENTITIES
+            ]
+            rarity = -0.5 * math.log10(seen / max(1.0, everybody))
+        else:
+            novelty = -0.5 * math.log10((onsets + 0.5) / (np.float64(entity["windows"]) + PRIOR_WINDOWS))
+            usual = min(seen / max(1.0, totals[TOTAL_WINDOWS]), 1.0)
+            among = totals[TOTAL_PEER_WINDOWS + peer] + PRIOR_PEERS
+            rarity = -0.5 * math.log10((np.float64(common["peers"][peer]) + PRIOR_PEERS * usual) / among)
+        novelty = max(novelty, 0.0)
+        rarity = max(rarity, 0.0)
+
+        # The hour of the day, once there is something to compare with; a usual hour speaks for the event.
+        hour = np.int64(math.floor(now / 3600.0)) % 24
+        seasonal = 0.0
+        if onsets >= 2.0:
+            near = (
+                np.float64(pair["hours"][hour])
+                + 0.5 * np.float64(pair["hours"][(hour + 23) % 24])
+                + 0.5 * np.float64(pair["hours"][(hour + 1) % 24])
+            )
+            seasonal = -math.log10((near + 1.0) / (onsets / 12.0 + 1.0))
+
+        # An alert of another tool that hardly ever stops is worse than one that comes and goes.
+        passed = window - pair["window"]
+        if passed > 0:
+            pair["occupied"] = _decayed(
+                np.float64(pair["occupied"]), passed * parameters.window_s, parameters.persistence_half_life_s
+            )
+        persistence = 0.0
+        if is_alert:
+            half_life = parameters.persistence_half_life_s
+            elapsed = (
+                (1.0 - 2.0 ** (-(now - entity["first"]) / half_life))
+                * half_life
+                / (math.log(2.0) * parameters.window_s)
+            )
+            share = min(np.float64(pair["occupied"]) / (elapsed + 12.0), 0.999)
+            if share > USUAL_OCCUPANCY:
+                persistence = math.log10(share / (1.0 - share) * (1.0 - USUAL_OCCUPANCY) / USUAL_OCCUPANCY)
+
+        # The size of what happened, who took part, and what came before it in the session.
+        valued = 0.0
+        if math.isfinite(columns.value[i]):
+            valued = _value_surprise(pair, columns.value[i])
+        pairing = 0.0
+        if not is_alert:
+            for which in range(2):
+                partner = columns.reaches[i] if which == 0 else columns.meets[i]
+                if partner != 0 and not _met(entity["partners"][which], partner):
+                    rate = (np.float64(entity["met"][which]) + 1.0) / (np.float64(entity["windows"]) + 2.0)
+                    pairing = max(pairing, -math.log10(min(rate, 1.0)) - ORDINARY)
+                    entity["met"][which] += np.float32(1.0)
+        sequence = 0.0
+        if parameters.watches_steps:
+            sequence = _step_surprise(state, entity, kind_key, kind, parameters)
+
+        # What a whole entity does: more events than usual, more failures, more targets. Not for alerts of other tools:
+        # many of them are one happening told many times (burst cost .05 of average precision on three of three attack
+        # scenarios).
+        burst = 0.0
+        failure = 0.0
+        fan_out = 0.0
+        if not is_alert:
+            if entity["minute_events"] >= LEAST_BURST:
+                size = _power(np.int64(entity["minute_events"]) // LEAST_BURST, BURST_BINS - 1)
+                burst = _rarer(
+                    entity["burst"], size, BURST_BINS, np.float64(entity["minutes"]),
+                    totals, TOTAL_BURST, totals[TOTAL_MINUTES],
+                )  # fmt: skip
+            if failed and entity["window_failures"] >= LEAST_FAILURES:
+                failure = _failure_surprise(entity, totals)
+            reached = columns.reaches[i]
+            if reached != 0:
+                entity["reached"] |= np.uint64(1) << ((reached >> np.uint64(14)) & np.uint64(63))
+                distinct = _distinct(entity["reached"])
+                if distinct >= LEAST_FAN:
+                    size = _power(distinct // LEAST_FAN, FAN_BINS - 1)
+                    fan_out = _rarer(
+                        entity["fan"], size, FAN_BINS, np.float64(entity["windows"]),
+                        totals, TOTAL_FAN, totals[TOTAL_WINDOWS],
+                    )  # fmt: skip
+
+        # Rules: TAMV's scores and correlations.
+        pointed = columns.points[i]
+        if not muted:
+            pointed = max(pointed, columns.judged[i])
+        rule = 0
+        if parameters.watches_logins and flags & AUTH_FAILURE:
+            ring = state.failures[slot]
+            if _nth_within(ring, now, parameters.auth_failures, parameters.auth_window_s):
+                rule = 3
+        if parameters.watches_requests:
+            second = np.int64(math.floor(now))
+            rate_of = state.rate[slot]
+            rate_of["events"] = _in_last_minute(
+                state.seconds[slot], second, rate_of["second"], np.int64(rate_of["events"]), 1
+            )
+            asked = 1 if flags & REQUEST else 0
+            rate_of["requests"] = _in_last_minute(
+                state.requests[slot], second, rate_of["second"], np.int64(rate_of["requests"]), asked
+            )
+            rate_of["second"] = second
+            if asked == 1 and rate_of["requests"] > parameters.rate_per_minute:
+                pointed += 20.0
+            if rate_of["events"] > parameters.flood_events:
+                rule = 4
+            if flags & INJECTION:
+                ring = state.injections[slot]
+                if _nth_within(ring, now, parameters.injections, parameters.injection_window_s):
+                    rule = 4
+        if flags & HONEYPOT:
+            rule = max(rule, 3)
+        rule = max(rule, _rule_level(pointed))
+        ruled = POINTS_PER_LEVEL * rule
+
+        # The entity's risk: its recent kinds together, and what goes on around it.
+        surprisal = novelty + rarity + persistence + seasonal + valued + sequence + pairing
+        behaved = 0.0
+        context = 0.0
+        own = 0.0
+        around = 0.0
+        top = 0.0
+        kept = 0
+        if not muted:
+            parts[0] = novelty
+            parts[1] = rarity
+            parts[2] = persistence
+            parts[3] = seasonal
+            parts[4] = valued
+            parts[5] = sequence
+            parts[6] = pairing
+            count = np.int64(entity["active"])
+            count = _remember(active, count, kind_key, running, now, parameters, surprisal, parts)
+            if burst > parameters.floor:
+                lonely[0] = burst
+                count = _remember(
+                    active, count, np.uint64(BURST_KEY), running, now, parameters, burst, lonely
+                )
+            if failure > parameters.floor:
+                lonely[0] = failure
+                count = _remember(
+                    active, count, np.uint64(FAILURE_KEY), running, now, parameters, failure, lonely
+                )
+            if fan_out > parameters.floor:
+                lonely[0] = fan_out
+                count = _remember(
+                    active, count, np.uint64(FAN_OUT_KEY), running, now, parameters, fan_out, lonely
+                )
+            entity["active"] = count
+            gate = _gate(max(surprisal, burst, failure, fan_out), parameters.floor)
+            if count > 0:
+                kept, own, top = _ranked(active, count, now, -1, parameters, weight, order)
+                if gate > 0.0:
+                    around = _around(state, key, now, parameters)
+                    behaved = _interpolated(gate * (own + around), risk_knots, score_knots)
+                    context = behaved * around / (own + around) if own + around > 0.0 else 0.0
+                if own > 0.0:
+                    _spread(state, key, math.log2(own) + now / parameters.context_half_life_s)
+            entity["gate"] = max(np.float64(entity["gate"]), gate)
+        scored = max(behaved, ruled)
+
+        out.surprisal[NOVELTY, place] = novelty
+        out.surprisal[RARITY, place] = rarity
+        out.surprisal[BURST, place] = burst
+        out.surprisal[PERSISTENCE, place] = persistence
+        out.surprisal[SEASONAL, place] = seasonal
+        out.surprisal[RULE, place] = rule
+        out.surprisal[FAILURE, place] = failure
+        out.surprisal[FAN_OUT, place] = fan_out
+        out.surprisal[VALUE, place] = valued
+        out.surprisal[SEQUENCE, place] = sequence
+        out.surprisal[PAIRING, place] = pairing
+        out.score[place] = scored
+
+        # Its level: up at once, down only after the hold time.
+        reached_level = _level(scored)
+        held, stands = _standing(entity, now, parameters.risk_half_life_s, parameters.hold_s)
+        if scored >= held:
+            entity["held"] = scored
+            entity["held_at"] = now
+            entity["held_rule"] = scored - behaved
+            entity["held_context"] = context
+            entity["held_around"] = around
+            if scored > behaved:
+                entity["rule_kind"] = kind_key
+                entity["rule_event"] = running
+        elif stands != entity["level"]:
+            _sink(entity, held, now)
+        entity["level"] = max(reached_level, stands)
+        out.level[place] = entity["level"]
+        entity["last"] = now
+        entity["last_event"] = running
+        entity["events"] += 1
+        if columns.layer[i] >= 0:  # an event that states no layer does not take its entity out of one
+            entity["layer"] = columns.layer[i]
+        if reached_level > stands:
+            _rise(
+                entity, active, now, own, top, around, context, scored, behaved, ruled, i, stands,
+                parameters, risk_knots, score_knots, weight, order, kept, alerts,
+            )  # fmt: skip
+
+        # Learn.
+        if fresh != 0 or now - pair["last"] > parameters.episode_gap_s or (passed > 0 and not is_alert):
+            pair["onsets"] += np.float32(1.0)
+            common["onsets"] += 1.0
+            common["peers"][peer] += np.float32(1.0)
+            if common["onsets"] == 1.0:
+                totals[TOTAL_SINGLE_KINDS] += 1.0
+            elif common["onsets"] == 2.0:
+                totals[TOTAL_SINGLE_KINDS] -= 1.0
+            if pair["hours"][hour] == 255:
+                for each in range(24):
+                    pair["hours"][each] //= 2
+            pair["hours"][hour] += 1
+        if fresh != 0 or passed > 0:
+            pair["occupied"] += np.float32(1.0)
+            pair["window"] = window
+        pair["last"] = now
+
+
+@jit
+def _pair_key(key: Any, kind: Any) -> Any:
+    return key ^ (_rotated(kind, 32) * np.uint64(0x9E3779B97F4A7C15))
+
+
+AHEAD_INDEX: Final = 16
+AHEAD_ROWS: Final = 8
+"""How many events ahead the index and the rows of an entity are asked for; measured, the figures are not sharp."""
+
+
+@jit
+def _look_ahead(columns: Any, i: Any, rows: Any, state: Any) -> None:
+    """Ask memory for what the events after this one will touch, while this one is worked on."""
+    if i + AHEAD_INDEX < rows:
+        key = columns.key[i + AHEAD_INDEX]
+        if key != 0:
+            prefetch(state.entities.places, _home(key, state.entities.places.shape[0] - 1))
+            pair = _pair_key(key, columns.kind[i + AHEAD_INDEX])
+            prefetch(state.pairs.places, _home(pair, state.pairs.places.shape[0] - 1))
+    if i + AHEAD_ROWS < rows:
+        key = columns.key[i + AHEAD_ROWS]
+        if key != 0:
+            likely = np.int64(state.entities.places[_home(key, state.entities.places.shape[0] - 1)]) - 1
+            if likely >= 0:
+                prefetch(state.entities.slot, likely)
+                prefetch(state.entity, likely)
+                prefetch(state.active, likely)
+            pair = _pair_key(key, columns.kind[i + AHEAD_ROWS])
+            likely = np.int64(state.pairs.places[_home(pair, state.pairs.places.shape[0] - 1)]) - 1
+            if likely >= 0:
+                prefetch(state.pairs.slot, likely)
+                prefetch(state.pair, likely)
+
+
+@jit
+def _failure_surprise(entity: Any, totals: Any) -> Any:
+    """Decades of how unlikely so many failures in this window are at the entity's own rate, mixed with everybody's.
+
+    Chernoff's bound for a binomial count, halved: failures come in runs, so they are not independent.
+    """
+    usual = (totals[TOTAL_FAILURES] + 1.0) / (totals[TOTAL_EVENTS] + 20.0)
+    expected = (np.float64(entity["past_failures"]) + PRIOR_WINDOWS * usual) / (
+        np.float64(entity["past_events"]) + PRIOR_WINDOWS
+    )
+    count = np.float64(entity["window_events"])
+    share = np.float64(entity["window_failures"]) / count
+    if share <= expected:
+        return 0.0
+    bound = share * math.log10(share / expected)
+    if share < 1.0:
+        bound += (1.0 - share) * math.log10((1.0 - share) / (1.0 - expected))
+    return min(0.5 * count * bound, MOST_SURPRISAL)
+
+
+@jit
+def _step_surprise(state: Any, entity: Any, kind_key: Any, kind: Any, parameters: Any) -> Any:
+    """Decades of how much seldomer this kind follows the one before it in a session than it comes at all; then learnt.
+
+    A bigram rate with back-off to the rate of the kind itself (Jelinek and Mercer 1980), compared with that rate: how
+    rare the kind is, rarity says already. Never more than a Poisson count so far below its expectation allows.
+    """
+    before = entity["before"]
+    entity["before"] = kind_key
+    if before == 0:
+        return 0.0
+    earlier = _find(state.kinds, before)
+    if earlier < 0:
+        return 0.0
+    totals = state.totals
+    step, fresh = _touch(state.steps, _pair_key(before, kind_key), parameters.max_steps)
+    if fresh != 0:
+        state.step[step] = 0.0
+    count = np.float64(state.step[step])
+    followed = state.kind[earlier]["followed"]
+    surprise = 0.0
+    if followed >= LEAST_FOLLOWED:
+        usual = min((state.kind[kind]["followed"] + 0.5) / (totals[TOTAL_STEPS] + 1.0), 1.0)
+        expected = followed * usual
+        if count + 1.0 < expected:
+            rate = (count + PRIOR_STEPS * usual) / (followed + PRIOR_STEPS)
+            below = expected - count
+            if count > 0.0:
+                below += count * math.log(count / expected)
+            surprise = min(math.log10(usual / rate), below / LN10) - ORDINARY
+            surprise = min(max(surprise, 0.0), MOST_SURPRISAL)
+    state.step[step] += np.float32(1.0)
+    state.kind[earlier]["followed"] = followed + 1.0
+    totals[TOTAL_STEPS] += 1.0
+    return surprise
+
+
+@jit
+def _sink(entity: Any, held: Any, at: Any) -> None:
+    """The level has fallen; from here on it is the band of the decaying score."""
+    entity["held_rule"] *= held / entity["held"]
+    entity["held_context"] *= held / entity["held"]
+    entity["held"] = held
+    entity["held_at"] = at
+
+
+@kernel(
+    I8,
+    PARAMETERS_TYPE,
+    IN_F8,
+    IN_F8,
+    ROLE_TYPE,
+    array(I8),
+    array(I8),
+    array(F8),
+    array(types.int8),
+    ALERTS_TYPE,
+)
+def settle_window(
+    window: Any, parameters: Any, risk_knots: Any, score_knots: Any, state: Any,
+    count: Any, slots: Any, score: Any, level: Any, alerts: Any,
+) -> None:  # fmt: skip
+    """Judge every entity of a window again at its end, by what has happened around it since its own events.
+
+    Shapes: count (1,); slots, score, level (entities in use,), filled up to count; alerts as long.
+    Units: window in windows since 1970; score in points.
+    Cost: about 2 ns an entity, and 0.2 µs for one that was active in the window; nothing while nothing spreads.
+    Source: ours; it is worth .02 of average precision over three attack scenarios, all of it where the first alert of an
+    incident comes minutes before the incident does.
+    Difference: an entity is told only when its score rises by it.
+    """
+    weight = np.empty(ACTIVE_KINDS, np.float64)
+    order = np.empty(ACTIVE_KINDS, np.int64)
+    at = (window + 1.0) * parameters.window_s
+    if _around(state, np.uint64(0), at, parameters) <= 0.0:
+        return  # nothing around anybody
+    for slot in range(state.entities.meta[USED]):
+        entity = state.entity[slot]
+        if entity["window"] != window or entity["gate"] <= 0.0:
+            continue
+        around = _around(state, state.entities.slot[slot]["key"], at, parameters)
+        if around <= 0.0:
+            continue
+        active = state.active[slot]
+        kept, own, top = _ranked(active, np.int64(entity["active"]), at, -1, parameters, weight, order)
+        behaved = _interpolated(np.float64(entity["gate"]) * (own + around), risk_knots, score_knots)
+        held, stands = _standing(entity, at, parameters.risk_half_life_s, parameters.hold_s)
+        if behaved <= held:
+            continue
+        context = behaved * around / (own + around)
+        entity["held"] = behaved
+        entity["held_at"] = at
+        entity["held_rule"] = 0.0
+        entity["held_context"] = context
+        entity["held_around"] = around
+        reached = _level(behaved)
+        entity["level"] = max(reached, stands)
+        slots[count[0]] = slot
+        score[count[0]] = behaved
+        level[count[0]] = entity["level"]
+        count[0] += 1
+        if reached > stands:
+            _rise(
+                entity, active, at, own, top, around, context, behaved, behaved, 0.0, slot, stands,
+                parameters, risk_knots, score_knots, weight, order, kept, alerts,
+            )  # fmt: skip
+
+
+@kernel(U8, U8, F8, I8, ROLE_TYPE)
+def mute(key: Any, kind: Any, until: Any, limit: Any, state: Any) -> None:
+    """Let a kind at an entity add nothing to its risk until a time; with one that has passed, let it count again.
+
+    Shapes: none.
+    Units: until in seconds since 1970, +inf for good.
+    Cost: about 0.1 µs.
+    Source: ours.
+    Difference: the kind is taken out of the recent ones at once; what stands decays as always.
+    """
+    slot, _fresh = _touch(state.muted, _pair_key(key, kind), limit)
+    state.muted_until[slot] = until
+    owner = _find(state.entities, key)
+    if owner < 0:
+        return
+    entity = state.entity[owner]
+    active = state.active[owner]
+    count = np.int64(entity["active"])
+    for j in range(count):
+        if active[j]["kind"] == kind:
+            active[j] = active[count - 1]
+            entity["active"] = count - 1
+            break
 
 
 @kernel(F8, PARAMETERS_TYPE, ROLE_TYPE, array(F8), array(types.int8))
@@ -754,15 +1373,20 @@ def standings(at: Any, parameters: Any, state: Any, score: Any, level: Any) -> N
         score[slot], level[slot] = _standing(entity, at, parameters.risk_half_life_s, parameters.hold_s)
 
 
-@kernel(array(I8, readonly=True), F8, PARAMETERS_TYPE, ROLE_TYPE, array(U8, 2), array(I8, 2), array(F8, 3))
+@kernel(
+    array(I8, readonly=True), F8, PARAMETERS_TYPE, IN_F8, IN_F8, ROLE_TYPE,
+    array(U8, 2), array(I8, 2), array(F8, 3), array(F8, 2),
+)  # fmt: skip
 def explain_entities(
-    slots: Any, at: Any, parameters: Any, state: Any, kind: Any, event: Any, parts: Any
-) -> None:
+    slots: Any, at: Any, parameters: Any, risk_knots: Any, score_knots: Any, state: Any,
+    kind: Any, event: Any, parts: Any, without: Any,
+) -> None:  # fmt: skip
     """Why these entities stand where they stand at one moment; each explanation sums to the score of ``standings``.
 
-    Shapes: slots (m,); kind, event (m, PARTS); parts (m, PARTS, CHANNEL_COUNT), zeroed by the caller.
-    Units: at in seconds since 1970; parts in points.
-    Cost: about 1 µs an entity.
+    Shapes: slots (m,); kind, event (m, PARTS); parts (m, PARTS, CHANNEL_COUNT), zeroed by the caller; without
+    (m, CHANNEL_COUNT + 1).
+    Units: at in seconds since 1970; parts and without in points.
+    Cost: about 2 µs an entity.
     Source: proportional attribution; the score is a sum over kinds, and a kind's surprisal a sum over channels.
     Difference: when the kinds behind a score are no longer recent, what is left of it is put under the context.
     """
@@ -771,13 +1395,15 @@ def explain_entities(
     for m in range(slots.shape[0]):
         entity = state.entity[slots[m]]
         active = state.active[slots[m]]
+        count = np.int64(entity["active"])
         score, _level_now = _standing(entity, at, parameters.risk_half_life_s, parameters.hold_s)
         fade = score / entity["held"] if entity["held"] > 0.0 else 0.0
         rule = entity["held_rule"] * fade
         context = entity["held_context"] * fade
-        kept, own = _ranked(active, entity["held_at"], parameters, weight, order)
+        around = entity["held_around"]
+        kept, own, top = _ranked(active, count, entity["held_at"], -1, parameters, weight, order)
         if own > 0.0:
-            _explain(active, kept, weight, order, score - rule - context, kind[m], event[m], parts[m])
+            _share(active, kept, weight, order, score - rule - context, kind[m], event[m], parts[m])
         else:
             context = score - rule
         parts[m, CONTEXT_PART, 0] = context
@@ -785,3 +1411,7 @@ def explain_entities(
         kind[m, RULE_PART] = entity["rule_kind"] if rule > 0.0 else np.uint64(0)
         event[m, RULE_PART] = entity["rule_event"] if rule > 0.0 else -1
         event[m, CONTEXT_PART] = -1
+        _counterfactuals(
+            active, count, entity["held_at"], own, top, around, score - rule, score if rule > 0.0 else 0.0,
+            parameters, risk_knots, score_knots, weight, order, without[m],
+        )  # fmt: skip

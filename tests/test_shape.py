@@ -23,6 +23,7 @@ COVERED_BY = {
     "guardian/pipeline.py": "guardian/test_run.py",
     "guardian/ports.py": "exporters/test_delivery.py",
     "guardian/view.py": "guardian/test_survey.py",
+    "guardian/names.py": "guardian/test_engine.py",
     "guardian/errors.py": "guardian/test_config.py",
     "guardian/events.py": "guardian/test_engine.py",
     "guardian/verdict.py": "guardian/test_engine.py",

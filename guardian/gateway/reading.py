@@ -187,6 +187,8 @@ def shown_entity(entity: EntityView) -> dict[str, Any]:
                 "contribution": each.contribution,
                 "kind": each.kind,
                 "event": each.event,
+                "scoreWithout": each.without,
+                "levelWithout": each.level_without.word,
             }
             for each in entity.reasons
         ],

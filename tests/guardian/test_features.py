@@ -36,8 +36,8 @@ START = 1_700_000_000.0
 def test_attacks_are_seen_in_any_text(events: MakeEvents, text: str, points: int, column: str) -> None:
     row = {"ts": START, "kind": "x", column: text}
     features = Extractor(Config())(events([{"ts": START, "kind": "x"}, row]))
-    assert features.points.tolist() == [0.0, points]
-    assert bool(features.flags[1] & INJECTION) == (points in (50, 90))
+    assert features.columns["actor"].points.tolist() == [0.0, points]
+    assert bool(features.columns["actor"].flags[1] & INJECTION) == (points in (50, 90))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,9 @@ def test_attacks_are_seen_in_any_text(events: MakeEvents, text: str, points: int
     ],
 )
 def test_ordinary_texts_are_not(events: MakeEvents, text: str) -> None:
-    assert Extractor(Config())(events([{"ts": START, "kind": text, "body": text}])).points.tolist() == [0.0]
+    assert Extractor(Config())(events([{"ts": START, "kind": text, "body": text}])).columns[
+        "actor"
+    ].points.tolist() == [0.0]
 
 
 def test_failed_logins(events: MakeEvents) -> None:
@@ -66,23 +68,23 @@ def test_failed_logins(events: MakeEvents) -> None:
         {"kind": "Security/4625"},
         {"kind": "order", "outcome": 2},
     ]
-    flags = Extractor(Config())(events([{"ts": START, **row} for row in rows])).flags
+    flags = Extractor(Config())(events([{"ts": START, **row} for row in rows])).columns["actor"].flags
     assert [bool(flag & AUTH_FAILURE) for flag in flags] == [True, False, True, True, True, False]
 
 
 def test_requests_alerts_and_honeypots(events: MakeEvents) -> None:
     config = parse("[rules]\nhoneypots = ['vault']")
     rows = [{"kind": "GET /x"}, {"kind": "tick", "signal": 4}, {"kind": "tick", "target": "vault"}]
-    flags = Extractor(config)(events([{"ts": START, **row} for row in rows])).flags
+    flags = Extractor(config)(events([{"ts": START, **row} for row in rows])).columns["actor"].flags
     assert [int(flag) for flag in flags] == [REQUEST, IS_ALERT, HONEYPOT]
 
 
 def test_the_severity_of_a_verdict_counts_that_of_a_log_line_does_not(events: MakeEvents) -> None:
     rows = [{"signal": signal, "severity": 1.0, "outcome": 3, "kind": "k"} for signal in (0, 1, 2, 3, 4)]
-    points = Extractor(Config())(events([{"ts": START, **row} for row in rows])).points
+    points = Extractor(Config())(events([{"ts": START, **row} for row in rows])).columns["actor"].judged
     assert points.tolist() == [0.0, 0.0, 50.0, 50.0, 50.0]
     approved = {"ts": START, "signal": 3, "severity": 1.0, "outcome": 1, "kind": "k"}
-    assert Extractor(Config())(events([approved])).points.tolist() == [0.0]
+    assert Extractor(Config())(events([approved])).columns["actor"].judged.tolist() == [0.0]
 
 
 def test_a_shared_dictionary_is_worked_out_once_and_never_mixed_up(events: MakeEvents) -> None:

@@ -32,8 +32,8 @@ def test_growth_is_bounded_and_changes_nothing(events: MakeEvents) -> None:
 
 
 def test_rings_exist_only_where_a_rule_needs_them() -> None:
-    plain = states.new_role(watches_logins=False, watches_requests=False)
-    assert len(plain.failures) == len(plain.injections) == len(plain.seconds) == 1
+    plain = states.new_role(watches_logins=False, watches_requests=False, watches_steps=False)
+    assert len(plain.failures) == len(plain.injections) == len(plain.seconds) == len(plain.step) == 1
     grown = states.with_room(plain, 5000, {"entities": 9000, "kinds": 100, "pairs": 9000})
     assert len(grown.entity) == 5000
     assert len(grown.failures) == 1
@@ -66,5 +66,5 @@ def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(states, "STATE_VERSION", "guardian-state/9")
     blob = states.to_bytes({"a": np.zeros(1)}, {})
     monkeypatch.undo()
-    with pytest.raises(StateError, match="expected a snapshot of guardian-state/1, got guardian-state/9"):
+    with pytest.raises(StateError, match="expected a snapshot of guardian-state/2, got guardian-state/9"):
         states.from_bytes(blob)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from guardian.config import Config
 from guardian.engine import Engine
 from guardian.features import Extractor
-from guardian.state import new_table
+from guardian.state import keys_of, new_table
 from scoring import kernels
-from scoring.layout import EVICTED, USED
+from scoring.layout import EVICTED
 from tests import twins
 
 START = 1_700_000_000.0
@@ -61,54 +61,87 @@ def test_the_hash_twin_is_the_siphash_of_this_python() -> None:
 
 @settings(max_examples=80)
 @given(keys=st.lists(st.integers(1, 60), max_size=300), limit=st.integers(1, 40))
-def test_a_full_table_forgets_what_was_untouched_longest(keys: list[int], limit: int) -> None:
+def test_a_full_table_keeps_the_keys_that_come_again(keys: list[int], limit: int) -> None:
     table = new_table(limit)
-    model: OrderedDict[int, None] = OrderedDict()
-    evicted = 0
+    twin = twins.TrialTable(limit)
     for key in keys:
-        _slot, fresh = kernels._touch(table, np.uint64(key), limit)
-        if key in model:
-            assert fresh == 0
-            model.move_to_end(key)
-            continue
-        assert fresh == (2 if len(model) == limit else 1)
-        if len(model) == limit:
-            model.popitem(last=False)
-            evicted += 1
-        model[key] = None
-    assert set(table.key[: table.meta[USED]].tolist()) == set(model)
-    assert table.meta[EVICTED] == evicted
-    for key in model:
-        assert kernels._touch(table, np.uint64(key), limit)[1] == 0
+        slot, fresh = kernels._touch(table, np.uint64(key), limit)
+        assert fresh == twin.touch(key)
+        assert keys_of(table)[slot] == key
+    assert keys_of(table).tolist() == twin.places
+    assert table.meta[EVICTED] == twin.evicted
+    for key in set(keys):
+        assert (kernels._find(table, np.uint64(key)) >= 0) == (key in twin.uses)
+
+
+def test_a_flood_of_keys_that_come_once_leaves_the_known_ones_alone() -> None:
+    table = new_table(1000)
+    for _ in range(2):
+        for key in range(1, 801):
+            kernels._touch(table, np.uint64(key), 1000)
+    for key in range(10_000, 40_000):
+        kernels._touch(table, np.uint64(key), 1000)
+    assert all(kernels._find(table, np.uint64(key)) >= 0 for key in range(1, 801))
 
 
 step = st.tuples(
     st.floats(0.0, 2000.0, allow_nan=False),
     st.sampled_from(["h1", "h2", "h3"]),
     st.sampled_from(["k1", "k2", "k3", "k4"]),
+    st.sampled_from(["", "a1", "a2", "a3", "a4", "a5", "a6", "a7"]),
+    st.sampled_from([math.nan, 0.1, 0.2, 5.0, 1000.0, -3.0, 0.0]),
+    st.integers(0, 3),
+    st.integers(-1, 1),
 )
 
 
-@settings(max_examples=60)
-@given(steps=st.lists(step, min_size=1, max_size=120), alert=st.booleans(), repeat=st.integers(1, 20))
+@settings(max_examples=80, deadline=None)
+@given(
+    steps=st.lists(step, min_size=1, max_size=120),
+    alert=st.booleans(),
+    repeat=st.integers(1, 25),
+    role=st.sampled_from(["target", "session"]),
+)
 def test_behaviour_is_what_its_twin_says(
-    events: MakeEvents, steps: list[tuple[float, str, str]], alert: bool, repeat: int
+    events: MakeEvents, steps: list[tuple[Any, ...]], alert: bool, repeat: int, role: str
 ) -> None:
     config = Config()
     rows, now = [], START
-    for wait, host, kind in steps:
+    partner = "address" if role == "target" else "target"
+    for wait, host, kind, other, value, outcome, layer in steps:
         now += wait
-        rows += [{"ts": now, "kind": kind, "target": host, "signal": 4 if alert else 0}] * repeat
+        row = {"ts": now, "kind": kind, role: host, partner: other, "signal": 4 if alert else 0}
+        rows += [{**row, "value": value, "outcome": outcome, "layer": layer}] * repeat
     batch = events(rows)
     stamps = batch.column("ts").cast(pa.int64()).to_numpy() * 1e-9
     scores = Engine(config).feed(batch).scores
-    twin = twins.BehaviourTwin(config)
+    scores = scores.filter(pa.compute.equal(scores.column("role").cast(pa.string()), role))
+    scores = pa.Table.from_batches([scores]).filter(ordinary_rows(scores))
+    names = sorted({row[partner] for row in rows})
+    hashes = dict(
+        zip(names, Extractor(config).hash_names(pa.array(names, pa.string())).tolist(), strict=True)
+    )
+    twin = twins.BehaviourTwin(config, sessions=role == "session")
     for i, each in enumerate(rows):
-        channels, risk = twin.score(float(stamps[i]), each["target"], each["kind"], alert=alert)
+        channels, risk = twin.score(
+            float(stamps[i]),
+            each[role],
+            each["kind"],
+            alert=alert,
+            failed=each["outcome"] >= 2,
+            value=each["value"],
+            layer=each["layer"],
+            partners=(hashes[each[partner]], 0),
+        )
         for name, value in channels.items():
-            assert scores.column(name)[i].as_py() == pytest.approx(value, rel=1e-6, abs=1e-6), (i, name)
+            assert scores.column(name)[i].as_py() == pytest.approx(value, rel=1e-5, abs=1e-5), (i, name)
         points = twins.interpolated(risk, config.calibration.risk, config.calibration.score)
-        assert scores.column("risk")[i].as_py() == pytest.approx(points, rel=1e-7, abs=1e-7), i
+        assert scores.column("risk")[i].as_py() == pytest.approx(points, rel=1e-5, abs=1e-4), i
+
+
+def ordinary_rows(scores: pa.RecordBatch) -> pa.Array:
+    """Without the rows that the end of a window adds: those come at its last nanosecond."""
+    return pa.array(scores.column("ts").cast(pa.int64()).to_numpy() % (300 * 10**9) != 300 * 10**9 - 1)
 
 
 _INTERPRETED = """

@@ -34,7 +34,7 @@ def entity(
         0,
         1,
         4,
-        tuple(Reason(channel, points, f"/users/{name}", 3) for channel, points in reasons),
+        tuple(Reason(channel, points, f"/users/{name}", 3, 0.0) for channel, points in reasons),
     )
 
 

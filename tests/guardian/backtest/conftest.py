@@ -83,7 +83,7 @@ class ValueEngine:
         score = self._score.get((role, name))
         if score is None:
             return None
-        reasons = (Reason("novelty", score, "any", self._events - 1),)
+        reasons = (Reason("novelty", score, "any", self._events - 1, 0.0),)
         return EntityView(role, name, score, level_of(score), 0, 0, 1, -1, reasons)
 
 

@@ -27,7 +27,7 @@ ENTITY = EntityView(
     last_seen=1_700_000_060_500_000_000,
     events=12,
     layer=5,
-    reasons=(Reason("rule", 61.5, "login_failed", 7),),
+    reasons=(Reason("rule", 61.5, "login_failed", 7, 0.0),),
 )
 VIEW = View(
     score=61.5,

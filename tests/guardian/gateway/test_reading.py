@@ -36,7 +36,16 @@ async def test_the_guardian_as_the_interface_says(face: Any):
                 "lastSeen": "2023-11-14T22:14:20.500Z",
                 "events": 12,
                 "layer": "L5",
-                "reasons": [{"channel": "rule", "contribution": 61.5, "kind": "login_failed", "event": 7}],
+                "reasons": [
+                    {
+                        "channel": "rule",
+                        "contribution": 61.5,
+                        "kind": "login_failed",
+                        "event": 7,
+                        "scoreWithout": 0.0,
+                        "levelWithout": "none",
+                    }
+                ],
             }
         ],
     }
