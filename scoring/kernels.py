@@ -433,10 +433,10 @@ def _ranked(active: Any, count: Any, at: Any, skipped: Any, parameters: Any, wei
         surprisal = _left(active[j], skipped)
         if surprisal <= parameters.floor:
             continue
+        top = max(top, surprisal)
         excess = _decayed(surprisal, at - active[j]["at"], parameters.risk_half_life_s) - parameters.floor
         if excess <= 0.0:
             continue
-        top = max(top, surprisal)
         place = found
         while place > 0 and weight[place - 1] < excess:
             weight[place] = weight[place - 1]
