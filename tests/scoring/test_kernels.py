@@ -136,7 +136,7 @@ def test_behaviour_is_what_its_twin_says(
         for name, value in channels.items():
             assert scores.column(name)[i].as_py() == pytest.approx(value, rel=1e-5, abs=1e-5), (i, name)
         points = twins.interpolated(risk, config.calibration.risk, config.calibration.score)
-        assert scores.column("risk")[i].as_py() == pytest.approx(points, rel=1e-5, abs=1e-4), i
+        assert scores.column("risk")[i].as_py() == pytest.approx(points, rel=1e-5, abs=5e-3), i
 
 
 def ordinary_rows(scores: pa.RecordBatch) -> pa.Array:
