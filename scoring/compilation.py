@@ -126,28 +126,29 @@ def record(dtype: Any, dimensions: int = 1) -> Any:
     return array(numba.from_dtype(dtype), dimensions)
 
 
-def _prefetch(_typing: Any, items: Any, _index: Any) -> Any:
+def _prefetch(_typing: Any, items: Any, _index: Any, _line: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = signature.args[0]
         view = context.make_array(kind)(context, builder, arguments[0])
         rest = [context.get_constant(types.intp, 0)] * (kind.ndim - 1)
-        at = cgutils.get_item_pointer(context, builder, kind, view, [arguments[1], *rest])
+        row = cgutils.get_item_pointer(context, builder, kind, view, [arguments[1], *rest])
+        octets = builder.mul(arguments[2], context.get_constant(types.intp, 64))
+        at = builder.gep(builder.bitcast(row, cgutils.voidptr_t), [octets])
         word = ir.IntType(32)
         hint = cgutils.get_or_insert_function(
             builder.module,
             ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, word, word, word]),
             "llvm.prefetch.p0",
         )
-        # for writing, into all caches, as data
-        builder.call(hint, [builder.bitcast(at, cgutils.voidptr_t), word(1), word(3), word(1)])
+        builder.call(hint, [at, word(1), word(3), word(1)])  # for writing, into all caches, as data
         return context.get_dummy_value()
 
-    return types.void(items, types.intp), generate
+    return types.void(items, types.intp, types.intp), generate
 
 
-def _no_prefetch(_items: Any, _index: Any) -> None:
+def _no_prefetch(_items: Any, _index: Any, _line: Any) -> None:
     return None
 
 
 prefetch: Any = intrinsic(_prefetch) if hasattr(jit(_no_prefetch), "compile") else _no_prefetch
-"""``prefetch(items, index)`` in a kernel asks for the cache line where a row begins: a later access need not wait."""
+"""``prefetch(items, index, line)`` in a kernel asks for a cache line of a row, so that a later access need not wait."""
