@@ -8,7 +8,7 @@ a snooze must say when it ends.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Meta, Struct
@@ -69,6 +69,7 @@ class AcknowledgementRequest(Struct, frozen=True, kw_only=True, rename="camel", 
     until: Until | None = None
 
 
+@runtime_checkable
 class Acknowledging(Protocol):
     """The part of the engine that acknowledgements reach. Times in nanoseconds since 1970."""
 
