@@ -10,7 +10,7 @@ subjects stand in these tables only, where they can be erased. The register gets
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -198,17 +198,20 @@ class Records:
             _insert(connection, ISABELLA_DECISIONS, record, msr_index=index)
         return index
 
-    def save_acknowledgement(self, connection: sa.Connection, record: Acknowledgement) -> int:
-        """Keep one acknowledgement, and its register entry, in the caller's transaction.
+    def save_acknowledgements(
+        self, connection: sa.Connection, records: Sequence[Acknowledgement]
+    ) -> list[int]:
+        """Keep acknowledgements in their order, and their register entries, in the caller's transaction.
 
         Returns:
-            The index of its register entry.
+            The index of each one's register entry.
         """
-        (index,) = self._register.write(connection, [self._told(record)])
-        about = [column == getattr(record, column.name) for column in _ABOUT]
-        connection.execute(ACKNOWLEDGEMENTS.update().where(*about, _NEWEST).values(replaced_by=record.id))
-        _insert(connection, ACKNOWLEDGEMENTS, record, msr_index=index)
-        return index
+        indices = self._register.write(connection, [self._told(record) for record in records])
+        for record, index in zip(records, indices, strict=True):
+            about = [column == getattr(record, column.name) for column in _ABOUT]
+            connection.execute(ACKNOWLEDGEMENTS.update().where(*about, _NEWEST).values(replaced_by=record.id))
+            _insert(connection, ACKNOWLEDGEMENTS, record, msr_index=index)
+        return indices
 
     def acknowledgements(
         self, in_force: Collection[Acknowledged], *, active: bool, limit: int, offset: int

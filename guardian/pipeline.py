@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 import structlog
@@ -295,15 +295,13 @@ class Pipeline:
         indices: list[tuple[Acknowledgement, int]] = []
         with self._store.transaction() as connection:
             # In the order of the journal, so that the register tells what came before what.
-            for acknowledged, run in itertools.groupby(done, lambda each: isinstance(each, Acknowledgement)):
-                if acknowledged:
-                    indices += [
-                        (each, self._records.save_acknowledgement(connection, each))
-                        for each in run
-                        if isinstance(each, Acknowledgement)
-                    ]
+            for decided, run in itertools.groupby(done, lambda each: isinstance(each, Acknowledgement)):
+                items: list[Any] = list(run)
+                if decided:
+                    written = self._records.save_acknowledgements(connection, items)
+                    indices += zip(items, written, strict=True)
                     continue
-                added = self._outbox.add(connection, [each for each in run if isinstance(each, Alert)])
+                added = self._outbox.add(connection, items)
                 self._register.write(
                     connection, [self._entry(alert) for alert in added if alert.level_to >= Level.HIGH]
                 )
