@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from guardian.decisions.acknowledgement import Acknowledging, Entity, Kind, apply, nanoseconds
 from guardian.decisions.record import Acknowledgement, RoleName
 from guardian.decisions.request import decode
-from guardian.errors import InputError, RequestError
+from guardian.errors import InputError, Problem, RequestError
 
 BEGINNING: Final = -(2**63)
 """The moment of what takes effect before every event."""
@@ -29,10 +29,9 @@ _EARLIEST: Final = datetime(1678, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2262, 1, 1, tzinfo=UTC)
 """What 64 bits of nanoseconds can say."""
 
-Moment = Annotated[
-    datetime,
-    Meta(tz=True, description="a time such as 2026-01-31T18:00:00Z, from 1678 to 2261"),
-]
+_A_TIME: Final = "a time such as 2026-01-31T18:00:00Z, from 1678 to 2261"
+
+Moment = Annotated[datetime, Meta(tz=True, description=_A_TIME)]
 Given = Sequence[Mapping[str, Any]] | str | Path
 """Tables as in the file, or the path of one."""
 
@@ -103,6 +102,13 @@ class Schedule:
 
 def _record(table: dict[str, Any], number: int) -> Acknowledgement:
     read = decode(_Table, table)
+    problems = [
+        Problem(key, _A_TIME, f"the year {value.year}")
+        for key, value in (("until", read.until), ("from", read.since))
+        if value is not None and not _EARLIEST <= value < _LATEST
+    ]
+    if problems:
+        raise RequestError(problems)
     return Acknowledgement(
         id=str(number),
         actor_id="",
@@ -117,11 +123,7 @@ def _record(table: dict[str, Any], number: int) -> Acknowledgement:
 
 
 def _aware(value: Any) -> Any:
-    """A time with its zone, as far as 64 bits of nanoseconds reach; everything else as it is."""
-    if not isinstance(value, datetime):
-        return value
-    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return aware if _EARLIEST <= aware < _LATEST else str(value)
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
 def _read(path: str | Path) -> list[dict[str, Any]]:
