@@ -135,14 +135,19 @@ def table(items: Sequence[Mapping[str, Any]], language: texts.Language) -> Table
         return texts.text(f"cli.{key}", language)
 
     made = Table(box=None, padding=(0, 2, 0, 0))
-    for key in ("since", "role", "entity", "kind", "action", "until", "who", "why", "in_force"):
-        made.add_column(say(key), overflow="fold")
+    for key in ("since", "until", "role", "entity", "kind", "action", "who", "why", "in_force"):
+        made.add_column(say(key), overflow="fold", no_wrap=key in ("since", "until"))
     for each in items:
-        cells = [each.get(key) for key in ("createdAt", "role", "entity", "kind")]
-        cells += [say(f"action_{each['action']}"), each.get("until") or "–"]
-        cells += [each.get("actorId"), each.get("reason"), say("yes" if each.get("active") else "no")]
-        made.add_row(*(Text(plain(str(cell))) for cell in cells))
+        cells = [_minute(each["createdAt"]), _minute(each["until"]) if each["until"] else "–"]
+        cells += [each[key] for key in ("role", "entity", "kind")]
+        cells += [say(f"action_{each['action']}"), each["actorId"], each["reason"]]
+        cells.append(say("yes" if each["active"] else "no"))
+        made.add_row(*(Text(plain(cell)) for cell in cells))
     return made
+
+
+def _minute(moment: str) -> str:
+    return f"{moment[:10]} {moment[11:16]}Z"
 
 
 def plain(text: str) -> str:
