@@ -61,6 +61,35 @@ def test_replay_for_people(tmp_path: Path) -> None:
     assert top.row_count == 1
 
 
+def test_replay_shows_what_an_acknowledgement_changes(tmp_path: Path) -> None:
+    file, known = tmp_path / "e.ndjson", tmp_path / "known.toml"
+    file.write_bytes(LINES + b"broken\n" + LINES)
+    table = '[[acknowledged]]\nrole = "actor"\nentity = "ana"\nkind = "login"\n'
+
+    def summary(toml: str) -> dict[str, Any]:
+        known.write_text(toml)
+        return replay(
+            [file],
+            map_name="tamv",
+            form=None,
+            out=tmp_path / "out",
+            config=Config(),
+            progress=False,
+            language="en",
+            acknowledgements=known,
+        )
+
+    silent = summary(table)
+    assert (silent["events"], silent["rejected"]) == (12, {"not_json": 1})
+    assert not any(silent["alerts"].values())
+    assert pq.read_table(tmp_path / "out" / "scores.parquet").num_rows == 12
+    assert len((tmp_path / "out" / "rejects.ndjson").read_text().splitlines()) == 1
+    # From the fifth on it would be an alert; that one is fed before the acknowledgement.
+    assert summary(f"{table}from = 2023-11-14T22:05:00Z\n")["alerts"]["high"] == 1
+    assert summary(f"{table}from = 2023-11-14T22:04:00Z\n")["alerts"]["high"] == 0
+    assert pq.read_table(tmp_path / "out" / "scores.parquet").num_rows == 12
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -70,6 +99,14 @@ def test_replay_for_people(tmp_path: Path) -> None:
         (["replay", "{file}", "--map", "tamv", "--out", "/proc/no"], "--out"),
         (["replay", "{file}", "--map", "tamv", "--config", "none.toml"], "none.toml"),
         (["replay", "{file}", "--map", "tamv", "--format", "xml"], "--format"),
+        (["replay", "{file}", "--map", "tamv", "--acknowledged", "none.toml"], "none.toml"),
+        (["replay", "{file}", "--map", "tamv", "--acknowledged", "{file}"], "expected TOML"),
+        (["backtest", "{file}", "--map", "tamv", "--acknowledged", "none.toml"], "none.toml"),
+        (["acknowledge", "actor", "ana", "login"], "--reason"),
+        (["acknowledge", "actor", "ana", "login", "--reason", "r", "--for", "long"], "--for"),
+        (["acknowledge", "actor", "ana", "login", "--reason", "r", "--url", "http://127.0.0.1:1"], "--url"),
+        (["acknowledgements", "--url", "http://127.0.0.1:1"], "guardian run"),
+        (["acknowledgements", "--limit", "201"], "--limit"),
         (["verify", "/nowhere"], "guardian.db"),
         (["replay"], "FILE"),
         (["fly"], "fly"),
