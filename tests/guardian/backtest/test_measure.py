@@ -194,7 +194,7 @@ def test_what_is_acknowledged_no_longer_counts(frame: Any, tmp_path: Path):
     result = backtest(events, acknowledged=quiet())
     at = 30 * HOUR * 10**9
     explained = {host: {reason.kind for reason in result.explain(host, at).reasons} for host in hosts}
-    assert "kind of scan" in explained["db"] - explained["web"]
+    assert explained["web"] < explained["db"]
 
 
 def test_only_engines_that_can_acknowledge_are_asked_to(frame: Any, value_engine: Any):
