@@ -201,12 +201,24 @@ class Pipeline:
         with self._lock:
             return self._engine.entity(role, name, self._now())
 
-    def acknowledged(self) -> set[Acknowledged]:
-        """What is kept quiet now: role, entity and kind."""
+    def acknowledged(self) -> dict[Acknowledged, int | None]:
+        """Until when (None = for good) the engine keeps what quiet: role, entity and kind. Some may have ended."""
         with self._lock:
-            known, now = self._engine.acknowledged, self._now()
-        at = time.time_ns() if now is None else now
-        return {(role, entity, kind) for role, entity, kind, until in known if until is None or until > at}
+            known = self._engine.acknowledged
+        return {(role, entity, kind): until for role, entity, kind, until in known}
+
+    def in_force(self) -> set[Acknowledged]:
+        """What is acknowledged and has not ended.
+
+        It ends by the clock of the events, but not before this machine's: one sender whose clock is ahead must not
+        make it look ended while it keeps everybody else's events quiet.
+        """
+        with self._lock:
+            event_clock = self._now()
+        at = time.time_ns()
+        if event_clock is not None:
+            at = event_clock if self._synthetic else min(event_clock, at)
+        return {about for about, until in self.acknowledged().items() if until is None or until > at}
 
     @property
     def watermark(self) -> int:
