@@ -33,7 +33,7 @@ from guardian.decisions.record import (
     iso,
 )
 
-Acknowledged = tuple[str, str, str]
+About = tuple[str, str, str]
 """What an acknowledgement is about: role, entity and kind."""
 
 
@@ -213,8 +213,15 @@ class Records:
             _insert(connection, ACKNOWLEDGEMENTS, record, msr_index=index)
         return indices
 
+    def is_acknowledged(self, about: About) -> bool:
+        """Whether the newest word about a role, entity and kind is not a withdrawal; its end may have passed."""
+        found = (column == value for column, value in zip(_ABOUT, about, strict=True))
+        with self._store.reading() as connection:
+            action = connection.execute(sa.select(ACKNOWLEDGEMENTS.c.action).where(*found, _NEWEST)).scalar()
+        return action not in (None, "withdraw")
+
     def acknowledgements(
-        self, in_force: Collection[Acknowledged], *, active: bool, limit: int, offset: int
+        self, in_force: Collection[About], *, active: bool, limit: int, offset: int
     ) -> dict[str, Any]:
         """One page of acknowledgements as ``page`` gives it, each with whether it is active.
 
@@ -331,7 +338,7 @@ def _shown(table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _about(row: Mapping[str, Any]) -> Acknowledged:
+def _about(row: Mapping[str, Any]) -> About:
     return row["role"], row["entity"], row["kind"]
 
 

@@ -25,7 +25,7 @@ from exporters.metrics import Counters
 from exporters.msr.log import Entry
 from exporters.outbox import Alert, Outbox
 from exporters.pseudonyms import Pseudonyms
-from exporters.records import Acknowledged, Records
+from exporters.records import About, Records
 from exporters.register import Register
 from exporters.seal import replace_durably
 from exporters.store import SETTLE_BYTES, Store
@@ -201,24 +201,20 @@ class Pipeline:
         with self._lock:
             return self._engine.entity(role, name, self._now())
 
-    def acknowledged(self) -> dict[Acknowledged, int | None]:
-        """Until when (None = for good) the engine keeps what quiet: role, entity and kind. Some may have ended."""
-        with self._lock:
-            known = self._engine.acknowledged
-        return {(role, entity, kind): until for role, entity, kind, until in known}
-
-    def in_force(self) -> set[Acknowledged]:
+    def acknowledged(self) -> set[About]:
         """What is acknowledged and has not ended.
 
         It ends by the clock of the events, but not before this machine's: one sender whose clock is ahead must not
         make it look ended while it keeps everybody else's events quiet.
         """
         with self._lock:
-            event_clock = self._now()
+            known, event_clock = self._engine.acknowledged, self._now()
         at = time.time_ns()
         if event_clock is not None:
             at = event_clock if self._synthetic else min(event_clock, at)
-        return {about for about, until in self.acknowledged().items() if until is None or until > at}
+        return {
+            (each.role, each.entity, each.kind) for each in known if each.until is None or each.until > at
+        }
 
     @property
     def watermark(self) -> int:

@@ -270,8 +270,8 @@ class Service:
             now=self._clock(),
         )
         if record.action == "withdraw":
-            known = await asyncio.to_thread(self._pipeline.acknowledged)
-            if (record.role, record.entity, record.kind) not in known:
+            about = (record.role, record.entity, record.kind)
+            if not await asyncio.to_thread(self._records.is_acknowledged, about):
                 expected = "a role, entity and kind that are acknowledged"
                 raise RequestError([Problem("entity", expected, "one that is not, or not any more")])
         index = await asyncio.wrap_future(self._pipeline.acknowledge(record))
@@ -327,7 +327,7 @@ class Service:
 
         def read() -> tuple[list[dict[str, Any]], int]:
             page = self._records.acknowledgements(
-                self._pipeline.in_force(), active=active, limit=limit, offset=offset
+                self._pipeline.acknowledged(), active=active, limit=limit, offset=offset
             )
             return page["items"], page["total"]
 
@@ -385,7 +385,7 @@ class Service:
             "tamv_guardian_journal_backlog_events": {(): float(self._pipeline.backlog)},
             "tamv_guardian_snapshot_age_seconds": {(): self._pipeline.snapshot_age()},
             "tamv_guardian_msr_entries": {(): float(entries)},
-            "tamv_guardian_acknowledged": {(): float(len(self._pipeline.in_force()))},
+            "tamv_guardian_acknowledged": {(): float(len(self._pipeline.acknowledged()))},
             "tamv_guardian_xr_messages_total": {
                 ("accepted",): float(counts.accepted),
                 ("refused",): float(sum(counts.refused.values())),

@@ -107,6 +107,8 @@ def _record(table: dict[str, Any], number: int) -> Acknowledgement:
         for key, value in (("until", read.until), ("from", read.since))
         if value is not None and not _EARLIEST <= value < _LATEST
     ]
+    if read.until is not None and read.since is not None and read.until <= read.since:
+        problems.append(Problem("until", "a time after from", "one that is not"))
     if problems:
         raise RequestError(problems)
     return Acknowledgement(

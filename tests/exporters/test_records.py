@@ -356,6 +356,9 @@ def test_an_acknowledgement_is_active_until_the_next_one_about_the_same(kept: Re
     assert listed(kept, name, active=True) == [("k00003", True, None)]
     assert listed(kept) == [("k00003", False, None), ("k00002", False, None), ("k00001", False, "k00003")]
     acknowledge(kept, acknowledgement(4, "withdraw"))
+    assert not kept.is_acknowledged(("target", name, f"k {MARKER}"))
+    assert kept.is_acknowledged(("target", "other", f"k {MARKER}"))
+    assert not kept.is_acknowledged(("actor", "other", f"k {MARKER}"))
     # Whatever the engine says: a withdrawal is never the reason why something is quiet.
     assert listed(kept, name, active=True) == []
     assert listed(kept, name)[0] == ("k00004", False, None)

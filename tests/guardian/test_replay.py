@@ -63,14 +63,22 @@ def test_replay_for_people(tmp_path: Path) -> None:
 
 def test_replay_shows_what_an_acknowledgement_changes(tmp_path: Path) -> None:
     file, known = tmp_path / "e.ndjson", tmp_path / "known.toml"
-    file.write_bytes(LINES + b"broken\n" + LINES)
-    table = '[[acknowledged]]\nrole = "actor"\nentity = "ana"\nkind = "login"\n'
+    told = [(minute, "critical" if minute == 4 else "info") for minute in range(6)]
+    file.write_text(
+        "broken\n"
+        + "".join(
+            f'{{"timestamp":{1_700_000_000_000 + minute * 60_000},"type":"scan","severity":"{severity}",'
+            '"metadata":{"userId":"ana"}}\n'
+            for minute, severity in told
+        )
+    )
+    table = '[[acknowledged]]\nrole = "actor"\nentity = "ana"\nkind = "scan"\n'
 
     def summary(toml: str) -> dict[str, Any]:
         known.write_text(toml)
         return replay(
             [file],
-            map_name="tamv",
+            map_name="tamv-sentinel",
             form=None,
             out=tmp_path / "out",
             config=Config(),
@@ -80,14 +88,14 @@ def test_replay_shows_what_an_acknowledgement_changes(tmp_path: Path) -> None:
         )
 
     silent = summary(table)
-    assert (silent["events"], silent["rejected"]) == (12, {"not_json": 1})
-    assert not any(silent["alerts"].values())
-    assert pq.read_table(tmp_path / "out" / "scores.parquet").num_rows == 12
+    assert (silent["events"], silent["rejected"]) == (6, {"not_json": 1})
+    assert silent["alerts"]["critical"] == 0
     assert len((tmp_path / "out" / "rejects.ndjson").read_text().splitlines()) == 1
-    # From the fifth on it would be an alert; that one is fed before the acknowledgement.
-    assert summary(f"{table}from = 2023-11-14T22:05:00Z\n")["alerts"]["high"] == 1
-    assert summary(f"{table}from = 2023-11-14T22:04:00Z\n")["alerts"]["high"] == 0
-    assert pq.read_table(tmp_path / "out" / "scores.parquet").num_rows == 12
+    # The critical one comes at 22:17:20.
+    assert summary(f"{table}from = 2023-11-14T22:17:21Z\n")["alerts"]["critical"] == 1
+    assert summary(f"{table}until = 2023-11-14T22:17:20Z\n")["alerts"]["critical"] == 1
+    assert summary(f"{table}from = 2023-11-14T22:17:20Z\n")["alerts"]["critical"] == 0
+    assert set(pq.read_table(tmp_path / "out" / "scores.parquet")["event"].to_pylist()) == set(range(6))
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def test_a_file_says_the_same_as_python(tmp_path: Path):
         ({"until": datetime(9000, 1, 1, tzinfo=UTC)}, "from 1678 to 2261"),
         ({"until": "9999-12-31T23:59:59Z"}, "got the year 9999"),
         ({"from": datetime(1000, 1, 1, tzinfo=UTC)}, "acknowledged[1].from"),
+        ({"from": datetime(2030, 1, 1, tzinfo=UTC), "until": "2030-01-01T00:00:00Z"}, "a time after from"),
         ({"From": 1}, "acknowledged[1].From: expected one of role, entity, kind, until, from"),
     ],
 )
