@@ -36,6 +36,9 @@ TOLD: Final = (
     "eoct.evaluated",
     "isabella.decided",
     "guardian.level_changed",
+    "guardian.acknowledged",
+    "guardian.snoozed",
+    "guardian.withdrawn",
     "service.started",
 )
 """Actions with a template of their own; any other is told in general terms."""

@@ -195,6 +195,13 @@ METRICS: Final[tuple[MetricRow, ...]] = (
         "tamv_guardian_msr_entries", "gauge", {}, "Entries of the MSR log.", "Entradas del registro MSR."
     ),
     MetricRow(
+        "tamv_guardian_acknowledged",
+        "gauge",
+        {},
+        "Acknowledgements in force: kinds of events that add nothing to the risk of an entity.",
+        "Reconocimientos vigentes: tipos de eventos que no suman riesgo a una entidad.",
+    ),
+    MetricRow(
         "tamv_guardian_xr_messages_total",
         "counter",
         {"result": ("accepted", "refused", "sent", "held_back")},

@@ -1,15 +1,16 @@
-"""Where decisions are kept: EOCT evaluations, Isabella's decisions, protocol events, and what they tell others.
+"""Where decisions are kept: EOCT evaluations, Isabella's decisions, protocol events, acknowledgements, and what they tell.
 
-Owns the five tables, what of a decision goes into the register (MSR and BookPI), and the one transaction that keeps
+Owns the six tables, what of a decision goes into the register (MSR and BookPI), and the one transaction that keeps
 records and register together or not at all. Does not own what a decision means (``guardian.decisions``) nor the
 register itself.
 
-Personal data: prompt, response, purpose, payload, notes and the names of actors and subjects stand in these tables
-only, where they can be erased. The register gets keyed commitments of them.
+Personal data: prompt, response, purpose, payload, notes, what and why somebody acknowledges, and the names of actors and
+subjects stand in these tables only, where they can be erased. The register gets keyed commitments of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +23,18 @@ from exporters.register import Register
 from exporters.store import Store, metadata, newest_first
 from guardian.decisions.isabella import VERBS, explanation
 from guardian.decisions.protocols import Evaluation
-from guardian.decisions.record import EoctRecord, IsabellaRecord, ProtocolEvent, Record, iso
+from guardian.decisions.record import (
+    Acknowledgement,
+    AcknowledgementAction,
+    EoctRecord,
+    IsabellaRecord,
+    ProtocolEvent,
+    Record,
+    iso,
+)
+
+About = tuple[str, str, str]
+"""What an acknowledgement is about: role, entity and kind."""
 
 
 class _Json(TypeDecorator[Any]):
@@ -109,6 +121,31 @@ XR_EVENTS: Final = _table(
     sa.Column("payload", _Json, nullable=False),
 )
 
+ACKNOWLEDGEMENTS: Final = _table(
+    "acknowledgements",
+    sa.Column("actor_id", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("entity", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("until", sa.BigInteger),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("replaced_by", sa.Text),
+    _msr_index(),
+)
+"""``replaced_by`` is the id of the next one about the same role, entity and kind; null for the newest."""
+
+_NEWEST: Final = ACKNOWLEDGEMENTS.c.replaced_by.is_(None)
+_ABOUT: Final = tuple(ACKNOWLEDGEMENTS.c[name] for name in ("role", "entity", "kind"))
+_ABOUT_NEWEST: Final = sa.Index("acknowledgements_about", *_ABOUT, sqlite_where=_NEWEST)
+
+_ACKNOWLEDGED: Final[dict[AcknowledgementAction, str]] = {
+    "acknowledge": "guardian.acknowledged",
+    "snooze": "guardian.snoozed",
+    "withdraw": "guardian.withdrawn",
+}
+"""What each is called in the register."""
+
 
 class Records:
     """The kept decisions of one instance.
@@ -161,14 +198,71 @@ class Records:
             _insert(connection, ISABELLA_DECISIONS, record, msr_index=index)
         return index
 
+    def save_acknowledgements(
+        self, connection: sa.Connection, records: Sequence[Acknowledgement]
+    ) -> list[int]:
+        """Keep acknowledgements in their order, and their register entries, in the caller's transaction.
+
+        Returns:
+            The index of each one's register entry.
+        """
+        indices = self._register.write(connection, [self._told(record) for record in records])
+        for record, index in zip(records, indices, strict=True):
+            about = [column == getattr(record, column.name) for column in _ABOUT]
+            connection.execute(ACKNOWLEDGEMENTS.update().where(*about, _NEWEST).values(replaced_by=record.id))
+            _insert(connection, ACKNOWLEDGEMENTS, record, msr_index=index)
+        return indices
+
+    def is_acknowledged(self, about: About) -> bool:
+        """Whether the newest word about a role, entity and kind is not a withdrawal; its end may have passed."""
+        found = (column == value for column, value in zip(_ABOUT, about, strict=True))
+        with self._store.reading() as connection:
+            action = connection.execute(sa.select(ACKNOWLEDGEMENTS.c.action).where(*found, _NEWEST)).scalar()
+        return action not in (None, "withdraw")
+
+    def acknowledgements(
+        self, in_force: Collection[About], *, active: bool, limit: int, offset: int
+    ) -> dict[str, Any]:
+        """One page of acknowledgements as ``page`` gives it, each with whether it is active.
+
+        Args:
+            in_force: what the engine keeps quiet now; a set.
+            active: only those that are the reason for it.
+            limit: most of them.
+            offset: how many are passed over.
+        """
+        table = ACKNOWLEDGEMENTS
+        with self._store.reading() as connection:
+            if active:
+                found = connection.execute(
+                    sa.select(table.c.id, *_ABOUT)
+                    .where(_NEWEST, table.c.action != "withdraw")
+                    .order_by(table.c.created_at.desc(), table.c.id.desc())
+                )
+                ids = [row.id for row in found if (row.role, row.entity, row.kind) in in_force]
+                query = sa.select(table).where(table.c.id.in_(ids[offset : offset + limit]))
+                query = query.order_by(table.c.created_at.desc(), table.c.id.desc())
+                rows = [dict(row) for row in connection.execute(query).mappings()]
+                total = len(ids)
+            else:
+                rows, total = newest_first(connection, table, limit=limit, offset=offset)
+        return {
+            "items": [
+                _shown(table, row) | {"active": _is_active(row) and _about(row) in in_force} for row in rows
+            ],
+            "total": total,
+        }
+
     def page(self, table: sa.Table, *, limit: int, offset: int) -> dict[str, Any]:
         """One page of one of the tables of this module as ``{"items": […], "total": n}``, newest first."""
         with self._store.reading() as connection:
             rows, total = newest_first(connection, table, limit=limit, offset=offset)
         return {"items": [_shown(table, row) for row in rows], "total": total}
 
-    def _told(self, record: ProtocolEvent | EoctRecord | IsabellaRecord) -> Entry:
-        if isinstance(record, ProtocolEvent):
+    def _told(self, record: ProtocolEvent | EoctRecord | IsabellaRecord | Acknowledgement) -> Entry:
+        if isinstance(record, Acknowledgement):
+            action, payload = _ACKNOWLEDGED[record.action], self._acknowledgement(record)
+        elif isinstance(record, ProtocolEvent):
             action, payload = "protocol.evaluated", self._protocol(record)
         elif isinstance(record, EoctRecord):
             action, payload = "eoct.evaluated", self._eoct(record)
@@ -217,6 +311,18 @@ class Records:
             "responseCommitment": self._pseudonyms.of(record.response),
         }
 
+    def _acknowledgement(self, record: Acknowledgement) -> dict[str, Any]:
+        payload = {
+            "acknowledgementId": record.id,
+            "role": record.role,
+            "entity": self._pseudonyms.of(record.entity),
+            "kind": self._pseudonyms.of(record.kind),  # a badly mapped one may hold a name
+            "reasonCommitment": self._pseudonyms.of(record.reason),
+        }
+        if record.action != "withdraw":
+            payload["until"] = "withdrawn" if record.until is None else iso(record.until)
+        return payload
+
 
 def _insert(connection: sa.Connection, table: sa.Table, record: Record, **more: Any) -> None:
     connection.execute(table.insert().values(**msgspec.structs.asdict(record), **more))
@@ -225,9 +331,20 @@ def _insert(connection: sa.Connection, table: sa.Table, record: Record, **more: 
 def _shown(table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
     shown = {_camel(name): value for name, value in row.items()}
     shown["createdAt"] = iso(row["created_at"])
+    if row.get("until") is not None:
+        shown["until"] = iso(row["until"])
     if table is ISABELLA_DECISIONS:
         shown["explanation"] = explanation(row["outcome"], tuple(row["reasons"]))
     return shown
+
+
+def _about(row: Mapping[str, Any]) -> About:
+    return row["role"], row["entity"], row["kind"]
+
+
+def _is_active(row: Mapping[str, Any]) -> bool:
+    """Whether it can be the reason for what is in force: none came after it, and it is no withdrawal."""
+    return row["replaced_by"] is None and row["action"] != "withdraw"
 
 
 def _camel(name: str) -> str:

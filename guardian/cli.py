@@ -64,6 +64,8 @@ def build(language: texts.Language) -> typer.Typer:
     )
     json_option = typer.Option("--json", help=say("json"))
     config_option = typer.Option("--config", help=say("run_config"), metavar="FILE")
+    acknowledged_option = typer.Option("--acknowledged", help=say("acknowledged"), metavar="FILE")
+    url_option = typer.Option("--url", help=say("url"), metavar="URL")
     errors = Console(stderr=True)
 
     @app.command("run", help=say("run"))
@@ -89,6 +91,7 @@ def build(language: texts.Language) -> typer.Typer:
         map_name: Annotated[str | None, typer.Option("--map", help=say("replay_map"), metavar="MAP")] = None,
         form: Annotated[str | None, typer.Option("--format", help=say("replay_format"))] = None,
         out: Annotated[Path | None, typer.Option(help=say("replay_out"), metavar="DIR")] = None,
+        acknowledged: Annotated[Path | None, acknowledged_option] = None,
         config: Annotated[Path | None, config_option] = None,
         json: Annotated[bool, json_option] = False,  # noqa: FBT002
     ) -> None:
@@ -106,6 +109,7 @@ def build(language: texts.Language) -> typer.Typer:
             progress=not json,
             language=language,
             read=recordings.read if form == "xr" else None,
+            acknowledgements=acknowledged,
         )
         if json:
             print(jsonlib.dumps(summary, ensure_ascii=False))
@@ -121,6 +125,7 @@ def build(language: texts.Language) -> typer.Typer:
         window: Annotated[str, typer.Option(help=say("backtest_window"))] = "5m",
         warmup: Annotated[str, typer.Option(help=say("backtest_warmup"))] = "24h",
         plot: Annotated[Path | None, typer.Option(help=say("backtest_plot"), metavar="FILE")] = None,
+        acknowledged: Annotated[Path | None, acknowledged_option] = None,
         config: Annotated[Path | None, config_option] = None,
         json: Annotated[bool, json_option] = False,  # noqa: FBT002
     ) -> None:
@@ -128,7 +133,15 @@ def build(language: texts.Language) -> typer.Typer:
         _warm_up(errors, say)
         from guardian.backtest import backtest_files
 
-        result = backtest_files(files, map=map_name, by=by, window=window, warmup=warmup, config=settings)
+        result = backtest_files(
+            files,
+            map=map_name,
+            by=by,
+            window=window,
+            warmup=warmup,
+            config=settings,
+            acknowledged=acknowledged or (),
+        )
         if plot is not None:
             result.plot.timeline(language=language).save(str(plot))
             errors.print(say("written", path=plot))
@@ -136,6 +149,52 @@ def build(language: texts.Language) -> typer.Typer:
             print(jsonlib.dumps(result.to_json(), ensure_ascii=False))
         else:
             result.print(Console(), language)
+
+    @app.command("acknowledge", help=say("acknowledge"))
+    def acknowledge_command(
+        role: Annotated[str, typer.Argument(help=say("acknowledge_role"), metavar="ROLE")],
+        entity: Annotated[str, typer.Argument(help=say("acknowledge_entity"), metavar="ENTITY")],
+        kind: Annotated[str, typer.Argument(help=say("acknowledge_kind"), metavar="KIND")],
+        reason: Annotated[str, typer.Option(help=say("acknowledge_reason"), metavar="TEXT")],
+        until: Annotated[str | None, typer.Option(help=say("acknowledge_until"), metavar="TIME")] = None,
+        during: Annotated[
+            str | None, typer.Option("--for", help=say("acknowledge_for"), metavar="DURATION")
+        ] = None,
+        withdraw: Annotated[bool, typer.Option("--withdraw", help=say("acknowledge_withdraw"))] = False,  # noqa: FBT002
+        url: Annotated[str, url_option] = "http://127.0.0.1:8787",
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        from guardian.gateway import client
+
+        body = client.acknowledgement(
+            role, entity, kind, reason=reason, until=until, during=during, withdraw=withdraw
+        )
+        told = client.ask(url, "/api/v1/acknowledgements", body, key="msrIndex")
+        if json:
+            print(jsonlib.dumps(told, ensure_ascii=False))
+            return
+        Console().print(client.table([told], language))
+        print(say("registered", index=told["msrIndex"]))
+
+    @app.command("acknowledgements", help=say("acknowledgements"))
+    def acknowledgements_command(
+        every: Annotated[bool, typer.Option("--all", help=say("acknowledgements_all"))] = False,  # noqa: FBT002
+        limit: Annotated[int, typer.Option(help=say("limit"), min=1, max=200)] = 50,
+        offset: Annotated[int, typer.Option(help=say("offset"), min=0)] = 0,
+        url: Annotated[str, url_option] = "http://127.0.0.1:8787",
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        from guardian.gateway import client
+
+        active = "false" if every else "true"
+        path = f"/api/v1/acknowledgements?active={active}&limit={limit}&offset={offset}"
+        page = client.ask(url, path, key="items")
+        if json:
+            print(jsonlib.dumps(page, ensure_ascii=False))
+            return
+        if page["items"]:
+            Console().print(client.table(page["items"], language))
+        print(say("shown", count=len(page["items"]), total=page["total"]))
 
     @app.command("calibrate", help=say("calibrate"))
     def calibrate_command(

@@ -1,12 +1,13 @@
 """From the journal through the engine into the database: one thread, in the order of the journal.
 
-Owns the durability story of the state: alerts and cursor in one transaction, snapshots behind it, the journal trimmed
+Owns the durability story of the state: alerts, acknowledgements and cursor in one transaction, snapshots behind it, the journal trimmed
 behind those; and recovery, which is the same work over again. Does not own decoding (it is handed a function) nor what
 happens to alerts afterwards (``on_alerts``).
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 import structlog
@@ -24,13 +25,15 @@ from exporters.metrics import Counters
 from exporters.msr.log import Entry
 from exporters.outbox import Alert, Outbox
 from exporters.pseudonyms import Pseudonyms
+from exporters.records import About, Records
 from exporters.register import Register
 from exporters.seal import replace_durably
 from exporters.store import SETTLE_BYTES, Store
 from guardian.config import Config
+from guardian.decisions import Acknowledgement, acknowledgement
 from guardian.decode import Decoded
 from guardian.engine import Engine
-from guardian.errors import BodyError, MachineError, StateError
+from guardian.errors import BodyError, JournalError, MachineError, StateError
 from guardian.journal import Journal, Record
 from guardian.levels import Level, level_of
 from guardian.view import EntityView, View
@@ -38,12 +41,18 @@ from guardian.view import EntityView, View
 CURSOR: Final = "engine"
 """Sequence number of the journal up to which alerts are in the database."""
 
+ACKNOWLEDGEMENTS_PATH: Final = "/acknowledgements"
+"""Path of acknowledgements in the journal. It is no route of the HTTP face, so no body that is sent can have it."""
+
 _SNAPSHOTS_KEPT: Final = 2
 _IDLE_S: Final = 0.25
 _GROUP: Final = 64
 """Records that may share one transaction."""
 
 Span = Callable[..., AbstractContextManager[None]]
+
+Step: TypeAlias = pa.RecordBatch | Acknowledgement
+"""What one record of the journal means to the engine."""
 
 
 class Pipeline:
@@ -56,6 +65,7 @@ class Pipeline:
         *,
         store: Store,
         outbox: Outbox,
+        records: Records,
         register: Register,
         pseudonyms: Pseudonyms,
         counters: Counters,
@@ -68,6 +78,7 @@ class Pipeline:
         self._folder = folder / "snapshots"
         self._store = store
         self._outbox = outbox
+        self._records = records
         self._register = register
         self._pseudonyms = pseudonyms
         self._counters = counters
@@ -77,7 +88,9 @@ class Pipeline:
         self._synthetic = synthetic
         self._log = structlog.get_logger("guardian.pipeline")
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[int, pa.RecordBatch] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[int, Step] | None] = queue.SimpleQueue()
+        self._answers: dict[str, Future[int]] = {}
+        """Who waits for which acknowledgement, by its id."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.failure: str = ""
         """Why nothing is scored any more; empty while all is well."""
@@ -111,12 +124,55 @@ class Pipeline:
         future.add_done_callback(lambda done: self._offer(done, decoded.batch))
         return future
 
-    def _offer(self, done: Future[int], batch: pa.RecordBatch) -> None:
-        if done.cancelled() or done.exception() is not None:
+    def acknowledge(self, decision: Acknowledgement) -> Future[int]:
+        """Make a decision durable and have it take effect behind all that was submitted before it.
+
+        The future gives the index of its entry in the register, once that is durable too. It is not cancelled with
+        its caller. A JournalError in it may mean that the decision is durable and takes effect after a restart.
+
+        Raises:
+            JournalFullError: there is no room.
+            JournalError: nothing can be made durable, or nothing takes effect any more.
+        """
+        body = acknowledgement.to_bytes(decision)
+        record = Record(
+            ACKNOWLEDGEMENTS_PATH, acknowledgement.CONTENT_TYPE, "", "", decision.created_at, body
+        )
+        answer: Future[int] = Future()
+        answer.set_running_or_notify_cancel()
+        with self._lock:
+            if self.failure:
+                raise JournalError(self.failure)
+            self._answers[decision.id] = answer
+        try:
+            kept = self.journal.submit(record)
+        except JournalError:
+            with self._lock:
+                del self._answers[decision.id]
+            raise
+        kept.add_done_callback(lambda done: self._offer(done, decision))
+        return answer
+
+    def _offer(self, done: Future[int], step: Step) -> None:
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled() or error is not None:
+            if isinstance(step, Acknowledgement) and error is not None:
+                self._answer(step, error)
             return
         with self._lock:
-            self.backlog += len(batch)
-        self._queue.put((done.result(), batch))
+            self.backlog += 0 if isinstance(step, Acknowledgement) else len(step)
+        self._queue.put((done.result(), step))
+
+    def _answer(self, decision: Acknowledgement, outcome: int | BaseException) -> None:
+        """Tell who waits, if anybody does: after a crash nobody does any more."""
+        with self._lock:
+            waiting = self._answers.pop(decision.id, None)
+        if waiting is None:
+            return
+        if isinstance(outcome, int):
+            waiting.set_result(outcome)
+        else:
+            waiting.set_exception(outcome)
 
     def stop(self) -> None:
         """Score what is queued, save the state, and let go of the journal."""
@@ -144,6 +200,21 @@ class Pipeline:
         """One entity as it stands now."""
         with self._lock:
             return self._engine.entity(role, name, self._now())
+
+    def acknowledged(self) -> set[About]:
+        """What is acknowledged and has not ended.
+
+        It ends by the clock of the events, but not before this machine's: one sender whose clock is ahead must not
+        make it look ended while it keeps everybody else's events quiet.
+        """
+        with self._lock:
+            known, event_clock = self._engine.acknowledged, self._now()
+        at = time.time_ns()
+        if event_clock is not None:
+            at = event_clock if self._synthetic else min(event_clock, at)
+        return {
+            (each.role, each.entity, each.kind) for each in known if each.until is None or each.until > at
+        }
 
     @property
     def watermark(self) -> int:
@@ -173,14 +244,18 @@ class Pipeline:
                 self._save()
         except Exception as error:  # noqa: BLE001  (whatever it is, readiness must say so)
             # Nothing more is scored; readiness says so, and what is in the journal is scored after a restart.
-            self.failure = f"the engine stopped: {error}"
+            with self._lock:
+                self.failure = f"the engine stopped: {error}"
+                waiting, self._answers = self._answers, {}
+            for answer in waiting.values():
+                answer.set_exception(JournalError(self.failure))
             self._log.exception("engine stopped")
 
-    def _groups(self) -> Iterator[list[tuple[int, pa.RecordBatch]]]:
+    def _groups(self) -> Iterator[list[tuple[int, Step]]]:
         """What is queued, up to _GROUP records at a time; an empty group when nothing came for a while."""
         ending = False
         while not ending:
-            group: list[tuple[int, pa.RecordBatch]] = []
+            group: list[tuple[int, Step]] = []
             try:
                 item = self._queue.get(timeout=_IDLE_S)
                 while item is not None:
@@ -193,36 +268,55 @@ class Pipeline:
                 pass
             yield group
 
-    def _score(self, group: list[tuple[int, pa.RecordBatch]]) -> None:
-        raised: list[Alert] = []
-        count = sum(len(batch) for _, batch in group)
+    def _score(self, group: list[tuple[int, Step]]) -> None:
+        done: list[Alert | Acknowledgement] = []
+        count = sum(len(step) for _, step in group if not isinstance(step, Acknowledgement))
         started = time.perf_counter()
         with self._span("guardian.batch", records=len(group), events=count):
-            for seq, batch in group:
+            for seq, step in group:
                 with self._lock:
-                    verdict = self._engine.feed(batch)
+                    done += self._take(step)
                     self._seq = seq
-                    self.backlog -= len(batch)
-                    self._fed_at = time.monotonic()
-                raised += boxes.alerts_from(verdict.alerts, synthetic=self._synthetic)
+                    if not isinstance(step, Acknowledgement):
+                        self.backlog -= len(step)
+                        self._fed_at = time.monotonic()
             self._counters.observe(
                 "tamv_guardian_batch_seconds", time.perf_counter() - started, stage="score"
             )
-            if raised:
+            if done:
                 started = time.perf_counter()
-                self._commit(raised)
+                self._commit(done)
                 self._counters.observe(
                     "tamv_guardian_batch_seconds", time.perf_counter() - started, stage="commit"
                 )
 
-    def _commit(self, raised: list[Alert]) -> None:
-        """Alerts, what is owed to sinks, the register and the cursor: together or not at all."""
+    def _take(self, step: Step) -> list[Alert | Acknowledgement]:
+        """Let one record of the journal take effect; what is to be kept of it."""
+        if isinstance(step, Acknowledgement):
+            acknowledgement.apply(step, self._engine)
+            return [step]
+        return [*boxes.alerts_from(self._engine.feed(step).alerts, synthetic=self._synthetic)]
+
+    def _commit(self, done: list[Alert | Acknowledgement]) -> None:
+        """Alerts, what is owed to sinks, acknowledgements, the register and the cursor: together or not at all."""
+        fresh: list[Alert] = []
+        indices: list[tuple[Acknowledgement, int]] = []
         with self._store.transaction() as connection:
-            fresh = self._outbox.add(connection, raised)
-            self._register.write(
-                connection, [self._entry(alert) for alert in fresh if alert.level_to >= Level.HIGH]
-            )
+            # In the order of the journal, so that the register tells what came before what.
+            for decided, run in itertools.groupby(done, lambda each: isinstance(each, Acknowledgement)):
+                items: list[Any] = list(run)
+                if decided:
+                    written = self._records.save_acknowledgements(connection, items)
+                    indices += zip(items, written, strict=True)
+                    continue
+                added = self._outbox.add(connection, items)
+                self._register.write(
+                    connection, [self._entry(alert) for alert in added if alert.level_to >= Level.HIGH]
+                )
+                fresh += added
             boxes.set_cursor(connection, CURSOR, self._seq)
+        for decision, index in indices:
+            self._answer(decision, index)
         for alert in fresh:
             self._counters.add("tamv_guardian_alerts_total", level=alert.level_to.word)
         if fresh:
@@ -285,22 +379,26 @@ class Pipeline:
     def _recover(self, cursor: int) -> None:
         """Feed what the journal holds behind the snapshot: the same alerts with the same ids, inserted once.
 
-        Alerts of records up to the cursor are in the database already, whatever configuration raised them.
+        What came of records up to the cursor is in the database already, whatever configuration raised it.
         """
         for line in self.journal.damage:
             self._log.error("journal damage", place=line)
             self._counters.add("tamv_guardian_journal_damage_total")
         for seq, record in self.journal.replay(self._seq):
             try:
-                batch = self._decode(record).batch
+                step = self._step(record)
             except BodyError as error:
                 self._log.error("a journalled body cannot be decoded any more", seq=seq, reason=error.reason)
                 self._counters.add("tamv_guardian_rejected_total", reason=error.reason)
                 self._seq = seq
                 continue
-            verdict = self._engine.feed(batch)
+            done = self._take(step)
             self._seq = seq
             self.recovered += 1
-            raised = boxes.alerts_from(verdict.alerts, synthetic=self._synthetic)
-            if raised and seq > cursor:
-                self._commit(raised)
+            if done and seq > cursor:
+                self._commit(done)
+
+    def _step(self, record: Record) -> Step:
+        if (record.path, record.content_type) == (ACKNOWLEDGEMENTS_PATH, acknowledgement.CONTENT_TYPE):
+            return acknowledgement.from_bytes(record.body)
+        return self._decode(record).batch

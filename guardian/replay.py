@@ -23,6 +23,7 @@ from rich.table import Table
 
 from guardian import texts
 from guardian.config import Config
+from guardian.decisions.schedule import Schedule, acknowledged
 from guardian.decode import Decoded, read_all
 from guardian.engine import Engine
 from guardian.errors import MachineError
@@ -48,10 +49,12 @@ def replay(
     progress: bool,
     language: texts.Language,
     read: Batches | None = None,
+    acknowledgements: Path | None = None,
 ) -> dict[str, Any]:
     """Feed files in their order through one engine, write what it said, and return the summary.
 
-    ``read`` takes the place of the decoders for formats that live outside of ``guardian.decode`` (XR motion).
+    ``read`` takes the place of the decoders for formats that live outside of ``guardian.decode`` (XR motion);
+    ``acknowledgements`` is a file of ``guardian.decisions.schedule``.
 
     Raises:
         InputError: a file is missing or is not what its format says.
@@ -59,9 +62,10 @@ def replay(
         MachineError: the output folder cannot be written.
     """
     engine = Engine(config)
+    schedule = Schedule(acknowledged(acknowledgements) if acknowledgements is not None else ())
     tally = _Tally()
     started = time.perf_counter(), time.process_time()
-    with _writer(out) as write, _bar(files, shown=progress, language=language) as moved:
+    with _writer(out) as (write, reject), _bar(files, shown=progress, language=language) as moved:
 
         def decoded(file: Path) -> Iterator[Decoded]:
             if read is not None:
@@ -74,9 +78,11 @@ def replay(
 
         for file in files:
             for part in decoded(file):
-                verdict = engine.feed(part.batch)
-                tally.add(part, verdict)
-                write(file, part, verdict)
+                tally.rejected.update(part.reasons)
+                reject(file, part)
+                for verdict in schedule.feed(engine, part.batch):
+                    tally.add(verdict)
+                    write(verdict)
     wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
     view = engine.view(top=0)
     return {
@@ -149,8 +155,7 @@ class _Tally:
         self._peak: dict[tuple[int, str], float] = {}
         self._reasons: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
-    def add(self, decoded: Decoded, verdict: Verdict) -> None:
-        self.rejected.update(decoded.reasons)
+    def add(self, verdict: Verdict) -> None:
         self.alerts.update(verdict.alerts.column("level_to").to_pylist())
         for alert in verdict.alerts.select(["role", "entity", "reasons"]).to_pylist():
             self._reasons[alert["role"], alert["entity"]] = alert["reasons"]
@@ -178,14 +183,15 @@ class _Tally:
         return best
 
 
-Write = Callable[[Path, Decoded, Verdict], None]
+Write = Callable[[Verdict], None]
+Reject = Callable[[Path, Decoded], None]
 
 
 @contextmanager
-def _writer(out: Path | None) -> Iterator[Write]:
-    """Write scores, alerts and rejects into a folder, or nowhere."""
+def _writer(out: Path | None) -> Iterator[tuple[Write, Reject]]:
+    """Write scores and alerts, and rejects, into a folder, or nowhere."""
     if out is None:
-        yield lambda _file, _decoded, _verdict: None
+        yield lambda _verdict: None, lambda _file, _decoded: None
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -197,16 +203,18 @@ def _writer(out: Path | None) -> Iterator[Write]:
             f"{out}: cannot be written ({error.strerror}); choose another folder with --out"
         ) from None
 
-    def write(file: Path, decoded: Decoded, verdict: Verdict) -> None:
+    def write(verdict: Verdict) -> None:
         scores.write_table(pa.Table.from_batches([verdict.scores]).unify_dictionaries())
         if len(verdict.alerts):
             alerts.write_batch(verdict.alerts)
+
+    def reject(file: Path, decoded: Decoded) -> None:
         for each in decoded.rejected:
             line = {"file": str(file), "line": each.line, "reason": each.reason, "detail": each.detail}
             rejects.write(msgspec.json.encode(line) + b"\n")
 
     with scores, alerts, rejects:
-        yield write
+        yield write, reject
 
 
 @contextmanager

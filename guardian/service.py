@@ -30,11 +30,11 @@ from exporters.store import Store
 from exporters.telemetry import Telemetry
 from guardian.config import Config
 from guardian.config import Sink as SinkSettings
-from guardian.decisions import eoct, isabella, protocols
+from guardian.decisions import acknowledgement, eoct, isabella, protocols
 from guardian.decisions.events import as_events
 from guardian.decisions.record import as_json
 from guardian.decode import ARROW, Decoded, decode_body
-from guardian.errors import BodyError, MachineError
+from guardian.errors import BodyError, MachineError, Problem, RequestError
 from guardian.gateway import Receipt
 from guardian.gateway.service import Item, Listed
 from guardian.journal import Record
@@ -101,6 +101,7 @@ class Service:
             folder,
             store=self._store,
             outbox=self._outbox,
+            records=self._records,
             register=register,
             pseudonyms=pseudonyms,
             counters=self.counters,
@@ -257,6 +258,26 @@ class Service:
         await self._feed(as_events([event]))
         return evaluation.answer()
 
+    async def acknowledge(self, body: dict[str, Any]) -> Item:
+        """Make durable, let it take effect, keep and register; see ``guardian.gateway.service``.
+
+        The journal comes first here, unlike with other decisions: it says between which events this one stands.
+        """
+        record = acknowledgement.decide(
+            acknowledgement.request(body),
+            record_id=str(uuid.uuid4()),
+            actor_id=LOCAL_ACTOR,
+            now=self._clock(),
+        )
+        if record.action == "withdraw":
+            about = (record.role, record.entity, record.kind)
+            if not await asyncio.to_thread(self._records.is_acknowledged, about):
+                expected = "a role, entity and kind that are acknowledged"
+                raise RequestError([Problem("entity", expected, "one that is not, or not any more")])
+        index = await asyncio.wrap_future(self._pipeline.acknowledge(record))
+        active = record.action != "withdraw"
+        return as_json(record) | {"replacedBy": None, "msrIndex": index, "active": active}
+
     def _clock(self) -> int:
         """The time of a decision: now, or in a synthetic day, which has a clock of its own, its newest event's."""
         return (self._pipeline.watermark if self.synthetic else 0) or time.time_ns()
@@ -298,6 +319,19 @@ class Service:
     async def page(self, name: Listed, *, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
         """A page of kept records, newest first."""
         return await asyncio.to_thread(self._page, name, limit, offset)
+
+    async def acknowledgements(
+        self, *, active: bool, limit: int, offset: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """A page of acknowledgements, newest first."""
+
+        def read() -> tuple[list[dict[str, Any]], int]:
+            page = self._records.acknowledgements(
+                self._pipeline.acknowledged(), active=active, limit=limit, offset=offset
+            )
+            return page["items"], page["total"]
+
+        return await asyncio.to_thread(read)
 
     def _page(self, name: Listed, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
         if name == "alerts":
@@ -351,6 +385,7 @@ class Service:
             "tamv_guardian_journal_backlog_events": {(): float(self._pipeline.backlog)},
             "tamv_guardian_snapshot_age_seconds": {(): self._pipeline.snapshot_age()},
             "tamv_guardian_msr_entries": {(): float(entries)},
+            "tamv_guardian_acknowledged": {(): float(len(self._pipeline.acknowledged()))},
             "tamv_guardian_xr_messages_total": {
                 ("accepted",): float(counts.accepted),
                 ("refused",): float(sum(counts.refused.values())),

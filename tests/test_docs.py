@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from guardian import config
+from guardian.decisions.schedule import acknowledged
 from guardian.decode import parse_map
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +34,8 @@ def test_python_and_toml_blocks(page: Path) -> None:
     for block in blocks(page, "toml"):
         if "[map]" in block:
             parse_map(block, name=page.name)
+        elif "[[acknowledged]]" in block:
+            assert acknowledged(tomllib.loads(block)["acknowledged"])
         else:
             config.parse(block, file=page.name)
         assert tomllib.loads(block)

@@ -1,6 +1,7 @@
 // The loop of the page: ask, keep, show. Owns polling, the connection's state and the hero; lists are in panels.js,
 // drawings in draw.js, words in text.js.
 
+import { listen } from "./acknowledge.js";
 import * as panels from "./panels.js";
 import { $, write } from "./panels.js";
 import { CHARACTERS, floorOf, gauge, levelName, shape, trend } from "./draw.js";
@@ -21,6 +22,7 @@ const RECOMMENDED = { none: [], low: [], medium: ["notify"], high: ["block"], cr
 // One list is asked for per second in turn with the others, so that the page costs the service little.
 const LISTS = {
   alerts: { path: "alerts?limit=6", show: (body) => panels.alerts(body.items) },
+  acknowledgements: { path: "acknowledgements?active=true&limit=8", show: showAcknowledged },
   protocols: { path: "protocols/events?limit=6", show: (body) => panels.protocols(body.items) },
   isabella: { path: "isabella/decisions?limit=6", show: (body) => panels.isabella(body.items) },
   eoct: { path: "eoct/evaluations?limit=6", show: (body) => panels.eoct(body.items) },
@@ -173,6 +175,11 @@ function rate() {
   return last.at > first.at ? number(Math.max(last.events - first.events, 0) / ((last.at - first.at) / 1000), 1) : "–";
 }
 
+function showAcknowledged(body) {
+  write($("acknowledged-total"), body.total > 0 ? number(body.total) : "");
+  panels.acknowledgements(body.items);
+}
+
 function showRegister(body) {
   write($("msr-size"), number(body.total));
   panels.msr(body.items);
@@ -230,6 +237,7 @@ async function run() {
   write($("sentence"), say("say_waiting"));
   panels.layers({});
   showCheckpoint();
+  listen({ now: () => known.guardian?.updatedAt, done: () => askList("acknowledgements") });
   for (const button of document.querySelectorAll("[data-language]")) {
     button.addEventListener("click", async () => {
       await speak(button.dataset.language);

@@ -3,7 +3,7 @@
 // becomes text, never markup.
 
 import { bar, levelName, mark, shape, stack } from "./draw.js";
-import { clock, language, number, say, word } from "./text.js";
+import { clock, dayClock, language, number, say, word } from "./text.js";
 
 const MOST_SHOWN = 8;
 const FEWEST_SHOWN = 3;
@@ -89,7 +89,7 @@ export function entities(items) {
     write(part(node, "state"), word("level", level));
     write(part(node, "seen"), say("seen", { events: number(item.events), time: clock(item.lastSeen) }));
     stack(part(node, "stack"), byChannel(parts));
-    reasons(part(node, "why"), parts);
+    reasons(part(node, "why"), parts, item);
   });
 }
 
@@ -118,11 +118,11 @@ function byChannel(parts) {
 }
 
 /** The text twin of the bar. */
-function reasons(holder, parts) {
+function reasons(holder, parts, { role, entity }) {
   const top = [...parts].sort((a, b) => b.contribution - a.contribution).slice(0, 4);
   while (holder.children.length > top.length) holder.lastChild.remove();
   while (holder.children.length < top.length) {
-    holder.append(element("li", "", element("span", "swatch"), element("span", "points"), element("span", "channel"), element("span", "kind mono")));
+    holder.append(element("li", "", element("span", "swatch"), element("span", "points"), element("span", "channel"), element("span", "kind mono"), button("acknowledge")));
   }
   top.forEach((reason, index) => {
     const node = holder.children[index];
@@ -131,7 +131,26 @@ function reasons(holder, parts) {
     write(part(node, "channel"), word("channel", reason.channel));
     write(part(node, "kind"), kindOf(reason));
     part(node, "kind").title = kindOf(reason);
+    // Context comes from others, and a burst may be of any kind: neither is one kind that could be acknowledged here.
+    const one = typeof reason.kind === "string" && reason.kind !== "" && reason.kind !== "*" && reason.channel !== "context";
+    offer(node, "acknowledge", { role, entity, kind: one ? reason.kind : "" });
   });
+}
+
+/** A button that opens the dialog of acknowledge.js; `action` is what it asks for. */
+function button(action) {
+  const node = element("button", "quiet");
+  node.type = "button";
+  node.dataset.acknowledge = action;
+  return node;
+}
+
+function offer(node, action, about) {
+  const target = part(node, "quiet");
+  Object.assign(target.dataset, Object.fromEntries(Object.entries(about).map(([name, value]) => [name, String(value ?? "")])));
+  target.hidden = about.kind === "";
+  write(target, say(action));
+  target.setAttribute("aria-label", `${say(action)}: ${word("role", about.role)} ${about.entity}, ${about.kind}`);
 }
 
 /** What a reason is about; a burst of events of any kind comes as "*". */
@@ -229,6 +248,23 @@ export const eoct = (items) =>
       reasonWords(item.reasons),
     ),
   }));
+
+export const acknowledgements = (items) =>
+  keyed("acknowledgements", items, (item) => item.id, makeAcknowledged, (node, item) => {
+    line(node, {
+      head: joined(word("role", item.role), item.entity, item.kind),
+      detail: joined(item.reason, item.actorId, item.until ? say("until", { time: dayClock(item.until) }) : say("until_withdrawn")),
+      at: item.createdAt,
+    });
+    write(node.querySelector("time"), dayClock(item.createdAt)); // it may be from another day
+    offer(node, "withdraw", item);
+  });
+
+function makeAcknowledged() {
+  const node = makeLine();
+  part(node, "told").append(button("withdraw"));
+  return node;
+}
 
 export const msr = (items) =>
   keyed("msr", items, (item) => item.id, makeLine, (node, item) => {

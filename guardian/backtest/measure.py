@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import polars as pl
 import pyarrow as pa
@@ -22,6 +22,10 @@ from guardian.backtest.labelled import Labelled, labelled
 from guardian.backtest.result import Metrics, Result
 from guardian.backtest.windows import SCORERS, entity_rows, window_frame
 from guardian.config import Config
+from guardian.decisions import schedule
+from guardian.decisions.acknowledgement import Acknowledging
+from guardian.decisions.record import Acknowledgement
+from guardian.decisions.schedule import Given, Schedule, Scheduled
 from guardian.decode import read_all
 from guardian.engine import Engine
 from guardian.errors import InputError
@@ -53,6 +57,7 @@ def backtest(
     window: str | timedelta = "5m",
     warmup: str | timedelta = "24h",
     config: Config | None = None,
+    acknowledged: Given = (),
     engine: Callable[[Config], Scorer] = Engine,
 ) -> Result:
     """Feed labelled events through a fresh engine and measure what it said.
@@ -69,6 +74,8 @@ def backtest(
         window: length of a window, such as ``5m``; windows are tumbling, from 1970 on.
         warmup: time after the first event that is not judged, such as ``24h``.
         config: what the engine runs with; by default ``Config()``.
+        acknowledged: what people would have acknowledged, to see what it changes: tables with ``role``, ``entity``,
+            ``kind`` and, if wanted, ``until`` and ``from``, or the path of a TOML file of ``[[acknowledged]]``.
         engine: from a configuration to what scores; for comparisons.
 
     Raises:
@@ -77,8 +84,9 @@ def backtest(
     """
     judging = _Judging(by, window, warmup)
     settings = config or Config()
+    records = schedule.acknowledged(acknowledged)
     given = labelled(events, labels, allowed_lateness_s=settings.engine.allowed_lateness_s)
-    return _measured(given, judging, settings, engine)
+    return _measured(given, judging, settings, engine, records)
 
 
 def backtest_files(
@@ -89,16 +97,18 @@ def backtest_files(
     window: str | timedelta = "5m",
     warmup: str | timedelta = "24h",
     config: Config | None = None,
+    acknowledged: Given = (),
 ) -> Result:
     """``backtest`` of files whose map says where the label is. Files are put in time order together.
 
     Args:
         files: read with ``guardian.decode``; the format is told by the name.
         map: a built-in map or the path of a MAP.toml.
-        by: as in ``backtest``, like ``window``, ``warmup`` and ``config``.
+        by: as in ``backtest``, like ``window``, ``warmup``, ``config`` and ``acknowledged``.
         window: see there.
         warmup: see there.
         config: see there.
+        acknowledged: see there.
 
     Raises:
         InputError: a file is missing or is not what its format says, or an argument does not fit.
@@ -106,6 +116,7 @@ def backtest_files(
     """
     judging = _Judging(by, window, warmup)
     settings = config or Config()
+    records = schedule.acknowledged(acknowledged)
     batches: list[pa.RecordBatch] = []
     labels: list[pa.Array] = []
     rejected: Counter[str] = Counter()
@@ -126,7 +137,7 @@ def backtest_files(
     given = replace(
         given, read=given.read + rejected.total(), rejected=dict(rejected + Counter(given.rejected))
     )
-    return _measured(given, judging, settings, Engine)
+    return _measured(given, judging, settings, Engine, records)
 
 
 class _Judging:
@@ -143,13 +154,17 @@ class _Judging:
 
 
 def _measured(
-    given: Labelled, judging: _Judging, config: Config, engine: Callable[[Config], Scorer]
+    given: Labelled,
+    judging: _Judging,
+    config: Config,
+    engine: Callable[[Config], Scorer],
+    records: Sequence[Acknowledgement],
 ) -> Result:
     if not len(given.events):
         why = "".join(f", {reason} {count}" for reason, count in given.rejected.items())
         raise InputError("events", f"expected some with a time and a kind, got none ({given.read} read{why})")
     by, width_ns = judging.by, judging.width_ns
-    scores, alerts = _fed(given.events, engine(config))
+    scores, alerts = _fed(given.events, engine(config), records)
     rows = entity_rows(scores, given.labels, given.events.column("severity").to_numpy(), by)
     warm_until = int(given.ts[0]) + judging.warmup_ns
     windows = window_frame(rows, width_ns, warm_until)
@@ -170,21 +185,31 @@ def _measured(
         alerts=alert_frame,
         windows=windows.with_columns(start=pl.from_epoch("start", "ns").dt.replace_time_zone("UTC")),
         config=config.digest(),
-        why=lambda entity, event: _why(given.events.slice(0, event + 1), engine(config), by, entity),
+        why=lambda entity, event: _why(given.events.slice(0, event + 1), engine(config), records, by, entity),
         kinds=lambda entity, start, stop: _kinds(given, by, entity, start, stop),
     )
 
 
-def _fed(events: pa.Table, engine: Scorer) -> tuple[pa.Table, pa.Table]:
-    verdicts = [engine.feed(batch) for batch in events.to_batches(max_chunksize=BATCH)]
+def _fed(events: pa.Table, engine: Scorer, records: Sequence[Acknowledgement]) -> tuple[pa.Table, pa.Table]:
+    if records and not isinstance(engine, Acknowledging):
+        raise InputError("acknowledged", "expected an engine that can acknowledge")
+    coming = Schedule(records)
+    scheduled = cast("Scheduled[Verdict]", engine)
+    verdicts = [
+        verdict
+        for batch in events.to_batches(max_chunksize=BATCH)
+        for verdict in coming.feed(scheduled, batch)
+    ]
     return (
         pa.Table.from_batches([verdict.scores for verdict in verdicts], schema=SCORES),
         pa.Table.from_batches([verdict.alerts for verdict in verdicts], schema=ALERTS),
     )
 
 
-def _why(events: pa.Table, engine: Scorer, by: str, entity: str) -> tuple[Reason, ...]:
-    _fed(events, engine)
+def _why(
+    events: pa.Table, engine: Scorer, records: Sequence[Acknowledgement], by: str, entity: str
+) -> tuple[Reason, ...]:
+    _fed(events, engine, records)
     view = engine.entity(by, entity)
     return () if view is None else view.reasons
 

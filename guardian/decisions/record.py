@@ -21,6 +21,8 @@ Phase = Literal["init", "review", "approved", "executed", "archived", "rejected"
 """``init → review → approved → executed → archived``, or ``rejected``, which is final."""
 
 Outcome = Literal["approved", "review", "rejected"]
+RoleName = Literal["actor", "address", "target", "session"]
+AcknowledgementAction = Literal["acknowledge", "snooze", "withdraw"]
 RiskLevel = Literal["low", "medium", "high", "critical"]
 
 
@@ -127,7 +129,25 @@ class XrEvent(Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: int
 
 
-Record = EoctRecord | IsabellaRecord | ProtocolEvent | GuardianEvent | XrEvent
+class Acknowledgement(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A person's word that one kind of event at one entity is benign, or the withdrawal of such a word.
+
+    ``entity``, ``kind`` and ``reason`` are free text and may hold personal data.
+    """
+
+    id: str
+    actor_id: str
+    role: RoleName
+    entity: str
+    kind: str
+    action: AcknowledgementAction
+    until: int | None
+    """Event time at which it ends; None = for good, until it is withdrawn."""
+    reason: str
+    created_at: int
+
+
+Record = EoctRecord | IsabellaRecord | ProtocolEvent | GuardianEvent | XrEvent | Acknowledgement
 
 
 def severity_level(word: RiskLevel) -> Level:
@@ -151,7 +171,9 @@ def iso(at_ns: int) -> str:
 
 
 def as_json(record: Record) -> dict[str, Any]:
-    """A record as the API shows it, in JSON's own types: camelCase keys, ``createdAt`` as text."""
+    """A record as the API shows it, in JSON's own types: camelCase keys, times as text."""
     shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record))
     shown["createdAt"] = iso(record.created_at)
+    if isinstance(record, Acknowledgement) and record.until is not None:
+        shown["until"] = iso(record.until)
     return shown

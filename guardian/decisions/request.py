@@ -118,7 +118,7 @@ def _shown(value: Any) -> str:
         return f"the number {value:.6g}" if abs(value) < 1e15 else "a number"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    return "an object" if isinstance(value, dict) else "null"
+    return "an object" if isinstance(value, dict) else "null" if value is None else type(value).__name__
 
 
 def _cut(key: str) -> str:

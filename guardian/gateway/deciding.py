@@ -1,4 +1,4 @@
-"""Requests for a decision: an EOCT evaluation, a decision of Isabella, a protocol's constitution.
+"""Requests for a decision: an EOCT evaluation, a decision of Isabella, a protocol's constitution, an acknowledgement.
 
 Owns the routes. What a request must hold, and what is kept, is the service's.
 """
@@ -19,10 +19,11 @@ _Decide = Callable[[dict[str, Any]], Awaitable[Item]]
 
 
 def add_routes(router: web.UrlDispatcher, service: Service, bodies: Bodies) -> None:
-    """The three routes that answer 201 with the record that was kept."""
+    """The four routes that answer 201 with the record that was kept."""
     router.add_post("/api/v1/eoct/evaluate", _decision(service.evaluate_eoct, bodies))
     router.add_post("/api/v1/isabella/decisions", _decision(service.decide_isabella, bodies))
     router.add_post("/api/v1/protocols/execute", _decision(service.execute_protocol, bodies))
+    router.add_post("/api/v1/acknowledgements", _decision(service.acknowledge, bodies))
 
 
 def _decision(decide: _Decide, bodies: Bodies) -> Handler:

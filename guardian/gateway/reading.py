@@ -71,6 +71,15 @@ def add_routes(router: web.UrlDispatcher, service: Service) -> None:
             raise RefusalError(404, "not_found", f"no {role} of this name is known, or not any more")
         return answer(shown_entity(found))
 
+    async def acknowledgements(request: web.Request) -> web.Response:
+        limit, offset = paging(request.query)
+        active = request.query.get("active", "false")
+        if active not in ("true", "false"):
+            problem = Problem("active", "true or false", repr(active[:40]))
+            raise RefusalError(400, "query", str(problem), problems=[problem])
+        found, total = await service.acknowledgements(active=active == "true", limit=limit, offset=offset)
+        return _page(found, total, limit, offset)
+
     async def checkpoint(_request: web.Request) -> web.Response:
         text = await service.msr_checkpoint()
         if text is None:
@@ -103,6 +112,7 @@ def add_routes(router: web.UrlDispatcher, service: Service) -> None:
     router.add_get("/api/v1/guardian", guardian)
     router.add_get("/api/v1/entities", entities)
     router.add_get("/api/v1/entities/{role}/{name:.+}", entity)
+    router.add_get("/api/v1/acknowledgements", acknowledgements)
     router.add_get("/api/v1/msr/checkpoint", checkpoint)
     router.add_get("/api/v1/msr/tile/{path:.+}", tile)
     router.add_get("/api/v1/msr/proof/{index}", proof)

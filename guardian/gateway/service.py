@@ -75,6 +75,20 @@ class Service(Protocol):
         """Evaluate a protocol's constitution and keep; the record. Raises RequestError."""
         ...
 
+    async def acknowledge(self, body: dict[str, Any]) -> Item:
+        """Acknowledge, snooze or withdraw, durably and in effect; the record with the index of its MSR entry.
+
+        Raises:
+            RequestError: with every problem of the request.
+            JournalFullError: the sender must come back later.
+            JournalError: nothing can be made durable.
+        """
+        ...
+
+    async def acknowledgements(self, *, active: bool, limit: int, offset: int) -> tuple[Sequence[Item], int]:
+        """One page of acknowledgements, newest first; ``active`` = only those in force; and how many there are."""
+        ...
+
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the form that an Accept header asks for, and their content type."""
         ...

@@ -53,8 +53,9 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         motion = {"name": "prefers-reduced-motion", "value": "reduce"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme, motion])
-        for address in ("about:blank", url):  # so that nothing of the page before is taken for the new one
-            await self.call("Page.navigate", url=address)
+        await self.call("Page.navigate", url="about:blank")
+        self.complaints.clear()  # so that nothing of the page before is taken for the new one
+        await self.call("Page.navigate", url=url)
         await self.until("['live', 'lost'].includes(document.getElementById('connection')?.dataset.state)")
 
     async def value(self, expression: str) -> Any:
@@ -77,9 +78,10 @@ class Browser:
 
     async def press(self, key: str, code: int) -> None:
         """One key, as a person presses it."""
+        text = {"text": "\r"} if key == "Enter" else {}  # without one, a button takes no notice
         for kind in ("keyDown", "keyUp"):
             await self.call(
-                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text
             )
 
     async def picture(self) -> bytes:

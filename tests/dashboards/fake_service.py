@@ -45,7 +45,15 @@ def _entity(role: str, entity: str, score: float, level: str, *reasons: dict[str
 
 def empty() -> dict[str, Any]:
     """A service that has just started."""
-    lists = ("alerts", "entities", "msr/events", "bookpi/entries", "isabella/decisions", "protocols/events")
+    lists = (
+        "alerts",
+        "acknowledgements",
+        "entities",
+        "msr/events",
+        "bookpi/entries",
+        "isabella/decisions",
+        "protocols/events",
+    )
     return {
         "guardian": {
             "level": "none",
@@ -268,7 +276,33 @@ def critical() -> dict[str, Any]:
             "L6": {"level": "high", "score": 66.2},
         },
     }
-    return state | {"alerts": _list(alerts, 38)}
+    known = [
+        {
+            "id": "k1",
+            "actorId": "local",
+            "role": "target",
+            "entity": "respaldos",
+            "kind": "respaldo.terminado",
+            "action": "snooze",
+            "until": "2026-11-04T06:00:00Z",
+            "reason": "respaldo nocturno",
+            "createdAt": "2026-11-03T18:00:00Z",
+            "active": True,
+        },
+        {
+            "id": "k0",
+            "actorId": "local",
+            "role": "address",
+            "entity": "10.0.0.7",
+            "kind": "escaneo",
+            "action": "acknowledge",
+            "until": None,
+            "reason": "nuestro escáner",
+            "createdAt": "2026-11-02T18:00:00Z",
+            "active": True,
+        },
+    ]
+    return state | {"alerts": _list(alerts, 38), "acknowledgements": _list(known, 9)}
 
 
 def hostile() -> dict[str, Any]:
@@ -285,6 +319,12 @@ def hostile() -> dict[str, Any]:
     )
     state["alerts"]["items"][0] |= {"entity": HOSTILE, "reasons": None}
     state["alerts"]["items"][1] |= {"entity": long}
+    state["acknowledgements"]["items"][0] |= {
+        "entity": HOSTILE,
+        "kind": long,
+        "reason": HOSTILE,
+        "until": "x",
+    }
     state["bookpi/entries"]["items"][0] |= {"title": HOSTILE, "summary": {"es-MX": long, "en": HOSTILE}}
     state["protocols/events"]["items"][0] |= {"command": HOSTILE, "decision": None, "protocolId": long}
     state["msr/events"]["items"][0] |= {"action": HOSTILE, "hash": None, "actorId": long}
@@ -295,7 +335,10 @@ STATES = {build.__name__: build for build in (empty, calm, critical, hostile)}
 
 
 def application(state: dict[str, Any], *, texts: bool = True) -> web.Application:
-    """The stand-in. A route whose state is an integer answers with that status."""
+    """The stand-in. A route whose state is an integer answers with that status.
+
+    What is posted is kept in ``state["posted"]`` and answered with ``state["answer"]``, a status and an object.
+    """
 
     async def api(request: web.Request) -> web.Response:
         answer = state.get(request.match_info["path"], 404)
@@ -304,6 +347,11 @@ def application(state: dict[str, Any], *, texts: bool = True) -> web.Application
         if isinstance(answer, str):
             return web.Response(text=answer)
         return web.json_response(answer)
+
+    async def post(request: web.Request) -> web.Response:
+        state.setdefault("posted", []).append((request.match_info["path"], await request.json()))
+        status, answer = state.get("answer", (201, {"msrIndex": 3}))
+        return web.json_response(answer, status=status)
 
     async def text(request: web.Request) -> web.Response:
         if not texts:
@@ -316,6 +364,7 @@ def application(state: dict[str, Any], *, texts: bool = True) -> web.Application
 
     app = web.Application()
     app.router.add_get("/api/v1/{path:.+}", api)
+    app.router.add_post("/api/v1/{path:.+}", post)
     app.router.add_get("/texts/page.{language}.json", text)
     app.router.add_get("/", file)
     app.router.add_get("/{name}", file)

@@ -173,10 +173,6 @@ async def serving(state: dict[str, Any], *, texts: bool = True) -> AsyncIterator
 @needs_browser
 @pytest.mark.asyncio(loop_scope="module")
 class TestInABrowser:
-    @pytest.fixture(autouse=True)
-    def _quiet(self, tab: Browser) -> None:
-        tab.complaints.clear()
-
     async def test_an_attack_is_understood_at_a_glance(self, tab: Browser):
         async with serving(STATES["critical"]()) as url:
             await tab.open(url)
@@ -372,6 +368,110 @@ class TestInABrowser:
                 await tab.value("document.getElementById('trend').getAttribute('aria-label')")
                 == "Evolución de la puntuación: ahora 92, máxima 92."
             )
+
+    async def test_a_reason_is_acknowledged_with_the_keyboard(self, tab: Browser):
+        state = STATES["critical"]()
+        async with serving(state) as url:
+            await tab.open(url)
+            await tab.value("document.querySelector('#entities .why button').focus()")
+            assert (
+                await tab.value("document.activeElement.getAttribute('aria-label')")
+                == "Reconocer: Dirección 203.0.113.66, waf.sql_injection"
+            )
+            await tab.press("Enter", 13)
+            await tab.until("document.getElementById('acknowledge').open")
+            assert await tab.text("#acknowledge-about") == "Dirección 203.0.113.66: waf.sql_injection"
+            assert await tab.value("document.activeElement.id") == "acknowledge-reason"
+            proposed = await tab.value(
+                "new Date(document.getElementById('acknowledge-until').value).toISOString()"
+            )
+            assert (
+                proposed == "2026-11-04T02:41:00.000Z"
+            )  # by the event clock, which here is not this machine's
+            await tab.press("Tab", 9)
+            await tab.value("document.getElementById('acknowledge-send').focus()")
+            await tab.press("Enter", 13)  # without a reason
+            await tab.until("!document.getElementById('acknowledge-trouble').hidden")
+            assert (await tab.text("#acknowledge-trouble")).startswith("Diga por qué")
+            assert await tab.value("document.activeElement.id") == "acknowledge-reason"
+            await tab.call("Input.insertText", text="  prueba propia <b>ñ</b> ")
+            await tab.value("document.getElementById('acknowledge-send').focus()")
+            await tab.press("Enter", 13)
+            await tab.until("!document.getElementById('acknowledge').open")
+            assert await tab.value("document.activeElement.className") == "quiet"  # back where it began
+            assert state["posted"] == [
+                (
+                    "acknowledgements",
+                    {
+                        "role": "address",
+                        "entity": "203.0.113.66",
+                        "kind": "waf.sql_injection",
+                        "action": "snooze",
+                        "reason": "prueba propia <b>ñ</b>",
+                        "until": "2026-11-04T02:41:00.000Z",
+                    },
+                )
+            ]
+            assert tab.complaints == []
+
+    async def test_for_good_and_what_the_service_refuses(self, tab: Browser):
+        error = {"key": "reason", "expected": "text without control characters", "got": "text"}
+        state = STATES["critical"]() | {"answer": (422, {"errors": [error]})}
+        async with serving(state) as url:
+            await tab.open(f"{url}?lang=en")
+            await tab.value("document.querySelector('#entities .why button').click()")
+            await tab.value("document.getElementById('acknowledge-until').value = '2026-11-03T00:00'")
+            await tab.call("Input.insertText", text="our own scanner")
+            await tab.value("document.getElementById('acknowledge-send').click()")
+            assert (await tab.text("#acknowledge-trouble")).startswith("The end must be")
+            await tab.value("document.getElementById('acknowledge-until').value = ''")
+            await tab.value("document.getElementById('acknowledge-send').click()")
+            await tab.until("document.getElementById('acknowledge-trouble').innerText.includes('422')")
+            assert "reason: text without control characters" in await tab.text("#acknowledge-trouble")
+            assert state["posted"][0][1]["action"] == "acknowledge"
+            assert "until" not in state["posted"][0][1]
+            await tab.press("Escape", 27)
+            await tab.until("!document.getElementById('acknowledge').open")
+
+    async def test_what_is_acknowledged_is_listed_and_withdrawn(self, tab: Browser):
+        state = STATES["critical"]()
+        async with serving(state) as url:
+            await tab.open(f"{url}?lang=en")
+            await tab.until("document.querySelectorAll('#acknowledgements li').length === 2")
+            assert await tab.text("#acknowledgements-title") == "Acknowledged as benign 9"
+            first = await tab.text("#acknowledgements li")
+            for part in (
+                "Resource",
+                "respaldos",
+                "respaldo.terminado",
+                "respaldo nocturno",
+                "local",
+                "until Nov",
+            ):
+                assert part in first
+            assert "until it is withdrawn" in await tab.text("#acknowledgements li:last-child")
+            await tab.value("document.querySelector('#acknowledgements button').click()")
+            assert await tab.text("#acknowledge-title") == "Let these events count again?"
+            assert not await tab.value("document.getElementById('acknowledge-until').checkVisibility()")
+            await tab.call("Input.insertText", text="backup moved")
+            await tab.value("document.getElementById('acknowledge-send').click()")
+            await tab.until("!document.getElementById('acknowledge').open")
+            ((_, sent),) = state["posted"]
+            assert sent == {
+                "role": "target",
+                "entity": "respaldos",
+                "kind": "respaldo.terminado",
+                "action": "withdraw",
+                "reason": "backup moved",
+            }
+
+    async def test_only_one_kind_at_its_own_entity_can_be_acknowledged(self, tab: Browser):
+        async with serving(STATES["critical"]()) as url:
+            await tab.open(url)
+            hidden = await tab.value(
+                "[...document.querySelector('#entities .why').children].map(n => [n.querySelector('.channel').innerText, n.querySelector('button').hidden])"
+            )
+            assert hidden == [["regla", False], ["ráfaga", False], ["novedad", False], ["contexto", True]]
 
     async def test_a_lost_connection_is_said_and_forgotten(self, tab: Browser):
         state = STATES["critical"]()

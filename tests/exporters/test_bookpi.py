@@ -33,9 +33,33 @@ PAYLOADS: dict[str, dict[str, Any]] = {
         "levelFrom": "low", "levelTo": "high", "score": 66.6666, "config": "c",
         "reasons": [{"channel": "rule", "contribution": 40.0, "kind": "login"}, {"channel": "burst", "contribution": 26.67}],
     },
+    "guardian.acknowledged": {
+        "acknowledgementId": "k", "role": "target", "entity": "hmac-sha256:4", "kind": "hmac-sha256:5",
+        "reasonCommitment": "hmac-sha256:6", "until": "withdrawn",
+    },
+    "guardian.snoozed": {
+        "acknowledgementId": "k", "role": "actor", "entity": "hmac-sha256:4", "kind": "hmac-sha256:5",
+        "reasonCommitment": "hmac-sha256:6", "until": "2026-01-31T18:00:00.000Z",
+    },
+    "guardian.withdrawn": {
+        "acknowledgementId": "k", "role": "session", "entity": "hmac-sha256:4", "kind": "hmac-sha256:5",
+        "reasonCommitment": "hmac-sha256:6",
+    },
     "service.started": {"version": "0.1.0", "config": "c", "recovered": 17},
     "thing.happened": {"x": 1},
 }  # fmt: skip
+
+
+def test_every_action_that_is_told_has_a_payload_here() -> None:
+    assert set(bookpi.TOLD) <= PAYLOADS.keys()
+
+
+def test_an_acknowledgement_without_an_end_says_how_it_ends() -> None:
+    narrative, summary = told("guardian.acknowledged", PAYLOADS["guardian.acknowledged"])["es-MX"]
+    assert "de un elemento de tipo recurso, hasta que se retire." in narrative
+    assert summary.startswith("Un tipo de evento")
+    narrative, _ = told("guardian.snoozed", PAYLOADS["guardian.snoozed"])["en"]
+    assert "until 2026-01-31T18:00:00.000Z." in narrative
 
 
 def told(action: str, payload: dict[str, Any], index: int = 7) -> dict[str, tuple[str, str]]:
@@ -101,9 +125,9 @@ def test_pages_and_titles(store: Store) -> None:
         bookpi.tell(connection, [], [])
     with store.reading() as connection:
         items, total = bookpi.page(connection, limit=2, offset=1)
-        oldest, _ = bookpi.page(connection, limit=9, offset=5)
+        oldest, _ = bookpi.page(connection, limit=9, offset=total - 1)
     assert total == len(PAYLOADS)
-    assert [item["msrIndex"] for item in items] == [4, 3]
+    assert [item["msrIndex"] for item in items] == [total - 2, total - 3]
     assert oldest[0]["title"] == "Protocol fenix approved"
     assert set(oldest[0]) == {
         "id", "msrIndex", "sourceEventId", "actorId", "title", "narrative", "summary", "context", "visibility",

@@ -14,7 +14,7 @@ from exporters.records import Entry, Records
 from exporters.store import Store, metadata
 from guardian.config import Eoct
 from guardian.decisions import eoct, isabella, protocols
-from guardian.decisions.record import EoctRecord, IsabellaRecord
+from guardian.decisions.record import Acknowledgement, EoctRecord, IsabellaRecord
 
 MARKER = "marker-7f3a"
 TABLES = (
@@ -24,6 +24,7 @@ TABLES = (
     records.GUARDIAN_EVENTS,
     records.XR_EVENTS,
 )
+"""What one protocol evaluation writes."""
 
 msr = sa.Table(
     "test_msr", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("entry", sa.Text)
@@ -86,6 +87,33 @@ def recommendation(number: int = 1, verb: str = "deny") -> IsabellaRecord:
     return isabella.decide(request, record_id=f"i{number}", actor_id=MARKER, now=number)
 
 
+def acknowledgement(number: int = 1, action: str = "acknowledge", **more: Any) -> Acknowledgement:
+    fields = {
+        "id": f"k{number:05}",
+        "actor_id": MARKER,
+        "role": "target",
+        "entity": f"e {MARKER}",
+        "kind": f"k {MARKER}",
+        "action": action,
+        "until": None,
+        "reason": f"r {MARKER}",
+        "created_at": number,
+    }
+    return Acknowledgement(**fields | more)
+
+
+def acknowledge(kept: Records, *given: Acknowledgement) -> list[int]:
+    with kept._store.transaction() as connection:
+        return kept.save_acknowledgements(connection, given)
+
+
+def listed(kept: Records, *entities: str, active: bool = False) -> list[tuple[str, bool, str | None]]:
+    in_force = {("target", entity, f"k {MARKER}") for entity in entities}
+    page = kept.acknowledgements(in_force, active=active, limit=200, offset=0)
+    assert page["total"] == len(page["items"])
+    return [(item["id"], item["active"], item["replacedBy"]) for item in page["items"]]
+
+
 def rows(store: Store) -> dict[str, int]:
     with store.reading() as connection:
         return {
@@ -129,6 +157,9 @@ SAVES: list[Callable[[Records], Any]] = [
     lambda kept: kept.save_protocol(evaluation()),
     lambda kept: kept.save_eoct(ethics()),
     lambda kept: kept.save_isabella(recommendation()),
+    lambda kept: acknowledge(
+        kept, acknowledgement(2, id="second"), acknowledgement(3, "withdraw", id="third")
+    ),
 ]
 
 
@@ -310,3 +341,68 @@ def test_text_that_databases_trip_over_comes_back_as_it_was(kept: Records):
     kept.save_isabella(isabella.decide(request, record_id=odd, actor_id=odd, now=2**62))
     (item,) = kept.page(records.ISABELLA_DECISIONS, limit=1, offset=0)["items"]
     assert (item["id"], item["prompt"], item["actorId"]) == (odd, odd, odd)
+
+
+def test_an_acknowledgement_is_active_until_the_next_one_about_the_same(kept: Records):
+    name = f"e {MARKER}"
+    assert acknowledge(kept, acknowledgement(1), acknowledgement(2, entity="other")) == [1, 2]
+    assert listed(kept, name, "other") == [("k00002", True, None), ("k00001", True, None)]
+    acknowledge(kept, acknowledgement(3, "snooze", until=5))
+    assert listed(kept, name) == [
+        ("k00003", True, None),
+        ("k00002", False, None),
+        ("k00001", False, "k00003"),
+    ]
+    assert listed(kept, name, active=True) == [("k00003", True, None)]
+    assert listed(kept) == [("k00003", False, None), ("k00002", False, None), ("k00001", False, "k00003")]
+    acknowledge(kept, acknowledgement(4, "withdraw"))
+    assert not kept.is_acknowledged(("target", name, f"k {MARKER}"))
+    assert kept.is_acknowledged(("target", "other", f"k {MARKER}"))
+    assert not kept.is_acknowledged(("actor", "other", f"k {MARKER}"))
+    # Whatever the engine says: a withdrawal is never the reason why something is quiet.
+    assert listed(kept, name, active=True) == []
+    assert listed(kept, name)[0] == ("k00004", False, None)
+
+
+def test_the_pages_of_what_is_in_force(kept: Records):
+    acknowledge(kept, *(acknowledgement(n, entity=f"{n}", created_at=n // 2) for n in range(7)))
+    in_force = {("target", f"{n}", f"k {MARKER}") for n in (0, 1, 2, 4, 5)}
+    pages = [
+        kept.acknowledgements(in_force, active=True, limit=2, offset=offset) for offset in range(0, 8, 2)
+    ]
+    assert [page["total"] for page in pages] == [5] * 4
+    found = [item["id"] for page in pages for item in page["items"]]
+    assert found == ["k00005", "k00004", "k00002", "k00001", "k00000"]
+
+
+def test_the_register_gets_commitments_of_what_and_why(store: Store, kept: Records):
+    acknowledge(
+        kept, acknowledgement(1), acknowledgement(2, "snooze", until=10**18), acknowledgement(3, "withdraw")
+    )
+    told = entries(store)
+    assert [entry[1] for entry in told] == [
+        "guardian.acknowledged",
+        "guardian.snoozed",
+        "guardian.withdrawn",
+    ]
+    assert MARKER not in json.dumps(told)
+    until = [entry[2].get("until") for entry in told]
+    assert until == ["withdrawn", "2001-09-09T01:46:40.000Z", None]
+    for (actor, _action, payload, _at), number in zip(told, (1, 2, 3), strict=True):
+        assert payload["acknowledgementId"] == f"k{number:05}"
+        assert payload["role"] == "target"
+        assert (actor, payload["entity"], payload["kind"], payload["reasonCommitment"]) == tuple(
+            FakePseudonyms().of(text) for text in (MARKER, f"e {MARKER}", f"k {MARKER}", f"r {MARKER}")
+        )
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x00b", "\U0001f9d1\u200d\U0001f680", "\u202e\u0000'; DROP TABLE x; --", "%s{}\\", "\ufffe"]
+)
+def test_any_text_comes_back_as_it_was(kept: Records, text: str):
+    acknowledge(kept, acknowledgement(1, entity=text, kind=text, reason=text))
+    page = kept.acknowledgements({("target", text, text)}, active=True, limit=5, offset=0)
+    (item,) = page["items"]
+    assert (item["entity"], item["kind"], item["reason"], item["active"]) == (text, text, text, True)
+    assert item["createdAt"] == "1970-01-01T00:00:00.000Z"
+    assert item["until"] is None

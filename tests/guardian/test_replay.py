@@ -61,6 +61,43 @@ def test_replay_for_people(tmp_path: Path) -> None:
     assert top.row_count == 1
 
 
+def test_replay_shows_what_an_acknowledgement_changes(tmp_path: Path) -> None:
+    file, known = tmp_path / "e.ndjson", tmp_path / "known.toml"
+    told = [(minute, "critical" if minute == 4 else "info") for minute in range(6)]
+    file.write_text(
+        "broken\n"
+        + "".join(
+            f'{{"timestamp":{1_700_000_000_000 + minute * 60_000},"type":"scan","severity":"{severity}",'
+            '"metadata":{"userId":"ana"}}\n'
+            for minute, severity in told
+        )
+    )
+    table = '[[acknowledged]]\nrole = "actor"\nentity = "ana"\nkind = "scan"\n'
+
+    def summary(toml: str) -> dict[str, Any]:
+        known.write_text(toml)
+        return replay(
+            [file],
+            map_name="tamv-sentinel",
+            form=None,
+            out=tmp_path / "out",
+            config=Config(),
+            progress=False,
+            language="en",
+            acknowledgements=known,
+        )
+
+    silent = summary(table)
+    assert (silent["events"], silent["rejected"]) == (6, {"not_json": 1})
+    assert silent["alerts"]["critical"] == 0
+    assert len((tmp_path / "out" / "rejects.ndjson").read_text().splitlines()) == 1
+    # The critical one comes at 22:17:20.
+    assert summary(f"{table}from = 2023-11-14T22:17:21Z\n")["alerts"]["critical"] == 1
+    assert summary(f"{table}until = 2023-11-14T22:17:20Z\n")["alerts"]["critical"] == 1
+    assert summary(f"{table}from = 2023-11-14T22:17:20Z\n")["alerts"]["critical"] == 0
+    assert set(pq.read_table(tmp_path / "out" / "scores.parquet")["event"].to_pylist()) == set(range(6))
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -70,6 +107,14 @@ def test_replay_for_people(tmp_path: Path) -> None:
         (["replay", "{file}", "--map", "tamv", "--out", "/proc/no"], "--out"),
         (["replay", "{file}", "--map", "tamv", "--config", "none.toml"], "none.toml"),
         (["replay", "{file}", "--map", "tamv", "--format", "xml"], "--format"),
+        (["replay", "{file}", "--map", "tamv", "--acknowledged", "none.toml"], "none.toml"),
+        (["replay", "{file}", "--map", "tamv", "--acknowledged", "{file}"], "expected TOML"),
+        (["backtest", "{file}", "--map", "tamv", "--acknowledged", "none.toml"], "none.toml"),
+        (["acknowledge", "actor", "ana", "login"], "--reason"),
+        (["acknowledge", "actor", "ana", "login", "--reason", "r", "--for", "long"], "--for"),
+        (["acknowledge", "actor", "ana", "login", "--reason", "r", "--url", "http://127.0.0.1:1"], "--url"),
+        (["acknowledgements", "--url", "http://127.0.0.1:1"], "guardian run"),
+        (["acknowledgements", "--limit", "201"], "--limit"),
         (["verify", "/nowhere"], "guardian.db"),
         (["replay"], "FILE"),
         (["fly"], "fly"),

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,46 @@ def test_labels_beside_a_pyarrow_table(value_engine: Any, frame: Any):
     events = frame([(0.0, "web", 1.0, ""), (1.0, "web", 2.0, "")]).drop("label").to_arrow()
     result = backtest(events, labels=pa.array([False, True]), warmup="0s", engine=value_engine)
     assert [attack.label for attack in result.metrics.attacks] == ["attack"]
+
+
+def quiet(**more: Any) -> list[dict[str, Any]]:
+    return [{"role": "target", "entity": "web", "kind": "kind of scan"} | more]
+
+
+def test_what_is_acknowledged_no_longer_counts(frame: Any, tmp_path: Path):
+    hosts = ("web", "db")
+    rows = [(hour * HOUR, host, 1.0, "-") for hour in range(48) for host in hosts]
+    rows += [(30 * HOUR + second, host, 1.0, "scan") for second in range(60) for host in hosts]
+    events = frame(rows)
+
+    def peaks(**more: Any) -> dict[str, float]:
+        result = backtest(events, warmup="24h", **more)
+        found = result.windows.filter(pl.col("positive")).group_by("entity").agg(pl.col("guardian").max())
+        return dict(found.iter_rows())
+
+    loud = peaks()
+    assert min(loud.values()) > 0.0
+    silent = peaks(acknowledged=quiet())
+    assert silent["web"] < loud["web"] / 10
+    assert silent["db"] > 0.0
+    file = tmp_path / "known.toml"
+    file.write_text('[[acknowledged]]\nrole = "target"\nentity = "web"\nkind = "kind of scan"\n')
+    assert peaks(acknowledged=file) == silent
+    assert peaks(acknowledged=quiet(entity="nobody")) == peaks(acknowledged=quiet(kind="other")) == loud
+    hour = {hour: datetime.fromtimestamp(hour * HOUR, UTC) for hour in (20, 31)}
+    assert peaks(acknowledged=quiet(**{"from": hour[31]})) == loud
+    assert peaks(acknowledged=quiet(until=hour[20])) == loud
+    assert peaks(acknowledged=quiet(**{"from": hour[20], "until": hour[31]})) == silent
+    result = backtest(events, acknowledged=quiet())
+    at = 30 * HOUR * 10**9
+    explained = {host: {reason.kind for reason in result.explain(host, at).reasons} for host in hosts}
+    assert explained["web"] < explained["db"]
+
+
+def test_only_engines_that_can_acknowledge_are_asked_to(frame: Any, value_engine: Any):
+    events = frame([(0.0, "web", 1.0, "")])
+    assert backtest(events, engine=value_engine).coverage.scored == 1
+    with pytest.raises(InputError, match="an engine that can acknowledge"):
+        backtest(events, engine=value_engine, acknowledged=quiet())
+    with pytest.raises(InputError, match=r"acknowledged\[0\]\.role"):
+        backtest(events, acknowledged=quiet(role="host"))

@@ -89,6 +89,16 @@ class FakeService:
         self._called("protocol", body)
         return {"id": "p1"}
 
+    async def acknowledge(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._called("acknowledge", body)
+        return {"id": "k1"}
+
+    async def acknowledgements(
+        self, *, active: bool, limit: int, offset: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        self._called("acknowledgements", active, limit, offset)
+        return [{"id": "k1", "active": True}], 7
+
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         self._called("metrics", accept)
         return b"# EOF\n", "application/openmetrics-text; version=1.0.0; charset=utf-8"

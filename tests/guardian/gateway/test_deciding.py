@@ -11,6 +11,7 @@ ROUTES = {
     "/api/v1/eoct/evaluate": ("eoct", "e1"),
     "/api/v1/isabella/decisions": ("isabella", "i1"),
     "/api/v1/protocols/execute": ("protocol", "p1"),
+    "/api/v1/acknowledgements": ("acknowledge", "k1"),
 }
 
 

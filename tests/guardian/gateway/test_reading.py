@@ -150,3 +150,19 @@ class TestMsr:
         assert (status, body) == (200, b"c2sp.org/tlog-proof@v1\n")
         for index in ("6", "-1", "x", "٣", "9" * 40):
             assert (await face.get(f"/api/v1/msr/proof/{index}"))[0] == 404
+
+
+async def test_acknowledgements_are_paged_and_narrowed(face: Any):
+    path = "/api/v1/acknowledgements"
+    status, _, body = await face.get(f"{path}?active=true&limit=5&offset=2")
+    assert (status, body) == (
+        200,
+        {"items": [{"id": "k1", "active": True}], "total": 7, "limit": 5, "offset": 2},
+    )
+    await face.get(path)
+    await face.get(f"{path}?active=false")
+    assert [call[1] for call in face.service.calls] == [True, False, False]
+    for query, key in (("active=yes", "active"), ("active=", "active"), ("limit=201", "limit")):
+        status, headers, body = await face.get(f"{path}?{query}")
+        assert (status, headers["Content-Type"]) == (400, "application/problem+json")
+        assert [error["key"] for error in body["errors"]] == [key]
