@@ -20,7 +20,7 @@ from guardian.errors import ConfigError, Problem
 
 Seconds = Annotated[float, Meta(gt=0, description="seconds > 0")]
 Count = Annotated[int, Meta(ge=1, description="a whole number >= 1")]
-Few = Annotated[int, Meta(ge=1, le=16, description="a whole number, 1 to 16")]
+Few = Annotated[int, Meta(ge=1, le=8, description="a whole number, 1 to 8")]
 Bytes = Annotated[int, Meta(ge=1024, description="bytes >= 1024")]
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port, 0 to 65535")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]

@@ -145,12 +145,8 @@ class Engine:
 
     @property
     def acknowledged(self) -> list[Acknowledged]:
-        """The acknowledgements in force at the newest event, oldest first."""
-        return [
-            Acknowledged(*subject, until)
-            for subject, until in self._acknowledged.items()
-            if until is None or until > self._watermark
-        ]
+        """The acknowledgements there are, oldest first, with those whose time is over and that nobody withdrew."""
+        return [Acknowledged(*subject, until) for subject, until in self._acknowledged.items()]
 
     def view(self, at: int | None = None, *, top: int = 10) -> View:
         """How everything stands at an event time (nanoseconds since 1970); without one, at the newest event.

@@ -35,13 +35,13 @@ class Table(NamedTuple):
 USED, EVICTED, HEAD, WAITING, HAND = range(5)
 """Places in ``Table.meta``."""
 
-ACTIVE_KINDS: Final = 6
+ACTIVE_KINDS: Final = 5
 """Kinds of one entity that count towards its risk at the same time."""
 
 BURST_BINS: Final = 12
 FAN_BINS: Final = 6
 FLOOD_SECONDS: Final = 60
-RING: Final = 16
+RING: Final = 8
 PEERS: Final = 9
 """Peer groups of kinds: layers L0 to L7, and none."""
 

@@ -204,7 +204,7 @@ def test_an_acknowledged_kind_adds_nothing_until_its_time(events: MakeEvents) ->
     )
     assert max(risk[: 6 * 60]) == 0.0
     assert min(risk[6 * 60 :]) >= 80.0, "the other tool calls it critical"
-    assert engine.acknowledged == []
+    assert [each.entity for each in engine.acknowledged] == ["h3"], "over, and nobody withdrew it"
 
 
 def test_an_acknowledgement_can_be_withdrawn_and_survives_a_restart(events: MakeEvents) -> None:
