@@ -1,7 +1,7 @@
 """How loops become machine code: one typed decorator over numba, and the only place that imports it.
 
 Owns compilation, its cache and the types of arrays in signatures. Does not own any loop: each file of loops registers
-its own by ``kernel`` and is closed in itself, because numba's cache does not notice an edit in another file.
+its own by ``kernel``.
 """
 
 from __future__ import annotations
@@ -104,6 +104,15 @@ def _has_index(each: Kernel[Any]) -> bool:
     return any(folder.glob(f"{each.module}.{each.__name__}-*.nbi"))
 
 
+def _stamp() -> tuple[tuple[str, float, int], ...]:
+    """Name, time and size of every source file of this package."""
+    files = [(path.name, path.stat()) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return tuple((name, found.st_mtime, found.st_size) for name, found in files)
+
+
+_STAMP: Final = _stamp()
+
+
 def jit(function: Callable[..., Any]) -> Any:
     """A numba function that releases the GIL and is cached on disk where a folder for it can be written.
 
@@ -111,9 +120,14 @@ def jit(function: Callable[..., Any]) -> Any:
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)
+        made = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no writable cache folder anywhere: compile anew in each process
         return numba.njit(**options)(function)
+    if hasattr(made, "_cache"):
+        # numba's cache asks only whether the function's own file has changed. A constant of the layout is compiled in
+        # too, and code for another layout writes where it must not; so the whole package counts.
+        made._cache._cache_file._source_stamp = _STAMP  # noqa: SLF001  (there is no public way)
+    return made
 
 
 def named(kind: Any, *fields: Any) -> Any:

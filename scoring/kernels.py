@@ -4,8 +4,7 @@ Owns the loops. Does not own allocation, validation or names: that is
 ``guardian.state`` and ``guardian.engine``. Arguments come in the order columns, parameters, state, out; a kernel
 returns None and writes in place; inputs are read-only.
 
-Kernels are compiled on first use, or all at once by ``compile_all``, and cached on disk (``scoring.compilation``). They
-live in one file because numba's cache does not notice an edit in another one.
+Kernels are compiled on first use, or all at once by ``compile_all``, and cached on disk (``scoring.compilation``).
 """
 
 from __future__ import annotations
@@ -61,6 +60,7 @@ from scoring.layout import (
     NOVELTY,
     PAIR,
     PAIRING,
+    PARTS_PER_DECADE,
     PEERS,
     PERSISTENCE,
     RARITY,
@@ -414,8 +414,8 @@ def _left(source: Any, skipped: Any) -> Any:
     if skipped >= 0:
         for part in range(len(KIND_PARTS)):
             if _channel(source["kind"], part) == skipped:
-                left -= np.float64(source["parts"][part])
-    return left
+                left -= source["parts"][part] / PARTS_PER_DECADE
+    return max(left, 0.0)
 
 
 @jit
@@ -434,7 +434,14 @@ def _ranked(active: Any, count: Any, at: Any, skipped: Any, parameters: Any, wei
         if surprisal <= parameters.floor:
             continue
         top = max(top, surprisal)
-        excess = _decayed(surprisal, at - active[j]["at"], parameters.risk_half_life_s) - parameters.floor
+        excess = (
+            _decayed(
+                surprisal,
+                at - active[j]["last"] + np.float64(active[j]["since"]),
+                parameters.risk_half_life_s,
+            )
+            - parameters.floor
+        )
         if excess <= 0.0:
             continue
         place = found
@@ -476,10 +483,10 @@ def _share(
         source = active[order[j]]
         whole = 0.0
         for part in range(len(KIND_PARTS)):
-            whole += np.float64(source["parts"][part])
+            whole += source["parts"][part]
         share = points * weight[j] / total / whole
         for part in range(len(KIND_PARTS)):
-            out[j, _channel(source["kind"], part)] += np.float64(source["parts"][part]) * share
+            out[j, _channel(source["kind"], part)] += source["parts"][part] * share
         kind[j] = source["kind"]
         event[j] = source["event"]
 
@@ -547,7 +554,9 @@ def _remember(
         strength = -1.0
         if at - active[j]["last"] <= parameters.active_s:
             strength = _decayed(
-                np.float64(active[j]["value"]), at - active[j]["at"], parameters.risk_half_life_s
+                np.float64(active[j]["value"]),
+                at - active[j]["last"] + np.float64(active[j]["since"]),
+                parameters.risk_half_life_s,
             )
         if strength < weakest:
             weakest = strength
@@ -562,14 +571,17 @@ def _remember(
             return count
         active[place]["kind"] = kind
         active[place]["value"] = np.float32(0.0)
-        active[place]["at"] = at
+        active[place]["since"] = np.float32(0.0)
+        active[place]["last"] = at
     chosen = active[place]
-    if value >= _decayed(np.float64(chosen["value"]), at - chosen["at"], parameters.risk_half_life_s):
+    since = at - chosen["last"] + np.float64(chosen["since"])
+    if value >= _decayed(np.float64(chosen["value"]), since, parameters.risk_half_life_s):
         chosen["event"] = event
-        chosen["at"] = at
         chosen["value"] = value
         for part in range(len(KIND_PARTS)):
-            chosen["parts"][part] = parts[part]
+            chosen["parts"][part] = np.int16(round(parts[part] * PARTS_PER_DECADE))
+        since = 0.0
+    chosen["since"] = since
     chosen["last"] = at
     return count
 

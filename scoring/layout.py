@@ -35,7 +35,7 @@ class Table(NamedTuple):
 USED, EVICTED, HEAD, WAITING, HAND = range(5)
 """Places in ``Table.meta``."""
 
-ACTIVE_KINDS: Final = 5
+ACTIVE_KINDS: Final = 8
 """Kinds of one entity that count towards its risk at the same time."""
 
 BURST_BINS: Final = 12
@@ -110,18 +110,21 @@ window of its last event, ``windows`` how many it was active in, ``minutes`` the
 small Bloom filters of whom it met; ``reached`` the bitmap of distinct targets of this window; ``before`` its last kind.
 """
 
+PARTS_PER_DECADE: Final = 1000.0
+
 ACTIVE: Final = np.dtype(
     [
         ("kind", "u8"),
         ("event", "i8"),
         ("last", "f8"),
-        ("at", "f8"),
+        ("since", "f4"),
         ("value", "f4"),
-        ("parts", "f4", (len(KIND_PARTS),)),
+        ("parts", "i2", (len(KIND_PARTS),)),
     ],
     align=True,
 )
-"""One recent kind of an entity: its strongest surprisal ``value`` at ``at``, and the channels it was made of."""
+"""One recent kind of an entity: its strongest surprisal ``value``, ``since`` seconds before its ``last`` event, and the
+channels it was made of, in thousandths of a decade."""
 
 KIND: Final = np.dtype([("onsets", "f8"), ("followed", "f8"), ("peers", "f4", (PEERS,))], align=True)
 """One kind of a role: episodes everywhere, times that another kind followed it in a session, episodes per layer."""

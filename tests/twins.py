@@ -140,7 +140,7 @@ class _Entity:
 
 
 class BehaviourTwin:
-    """Behaviour risk (before the map to points) of one role, without rules, for at most five kinds an entity.
+    """Behaviour risk (before the map to points) of one role, without rules, for at most eight kinds an entity.
 
     ``partners`` are given as hashes: what the sketches make of them is part of the definition.
     """

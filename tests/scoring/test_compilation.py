@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from scoring import compilation
@@ -34,3 +36,26 @@ def test_only_one_file_imports_numba() -> None:
         or "from numba" in path.read_text(encoding="utf-8")
     ]
     assert importing == ["scoring/compilation.py"]
+
+
+def test_the_cache_notices_an_edit_of_any_file_of_the_package(tmp_path: Path) -> None:
+    """Code compiled for another layout would write where it must not."""
+    package = tmp_path / "scoring"
+    package.mkdir()
+    for name in ("__init__", "layout", "risk", "eoct"):
+        (package / f"{name}.py").write_text("WIDTH = 1\n")
+    (package / "compilation.py").write_text((ROOT / "scoring" / "compilation.py").read_text())
+    (package / "loops.py").write_text(
+        "from scoring.compilation import F8, array, kernel\n"
+        "from scoring.layout import WIDTH\n"
+        "@kernel(array(F8))\n"
+        "def widen(out):\n"
+        "    out[0] = WIDTH\n"
+    )
+    ask = "import numpy as np; from scoring.loops import widen; o = np.zeros(1); widen(o); print(int(o[0]))"
+    for width in (1, 2, 3):
+        (package / "layout.py").write_text(f"WIDTH = {width}\n" + "#" * width)
+        out = subprocess.run(
+            [sys.executable, "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert out.stdout.strip() == str(width), out.stderr
