@@ -53,6 +53,9 @@ class StreamingHistogram(Detector):
             "rows": self._rows,
         }
 
+    def _is_sound(self) -> bool:
+        return bool(np.isfinite(self._moments).all())
+
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         histogram_tails(
             X,
