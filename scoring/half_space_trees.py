@@ -148,6 +148,8 @@ def _checked_limits(limits: Sequence[Sequence[float]], features: int) -> list[li
         )
     checked = []
     for place, pair in enumerate(limits):
+        if len(pair) != 2:
+            raise ValueError(f"limits[{place}]: expected (low, high), got {len(pair)} values")
         low, high = (real(f"limits[{place}]", each, -1e300, 1e300) for each in pair)
         if not low < high:
             raise ValueError(f"limits[{place}]: expected low < high, got ({low}, {high})")

@@ -19,7 +19,7 @@ from scoring.detector import Detector, real
 class StreamingHistogram(Detector):
     """Histogram-based outlier score with tails (HBOS, ECOD), on a running standardisation, with forgetting.
 
-    Blind to values that are strange only together. The score is in nats, at least 0. While a feature has never
+    Blind to values that are strange only together, and to gaps narrower than two standard deviations. The score is in nats, at least 0. While a feature has never
     varied, its first other value is as strange as one can be, and sets its scale.
 
     Args:
