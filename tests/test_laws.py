@@ -209,12 +209,24 @@ def twin_of(name: str) -> Any:
 @given(seed=SEEDS, features=st.sampled_from([1, 3]))
 def test_twin(name: str, seed: int, features: int) -> None:
     """Equal to 1e-9: the twin fades what it saw, the kernel lets the weight of what is new grow."""
-    Twin = twin_of(name)
+    twin_class = twin_of(name)
     X = stream(seed, 560, features)
-    detector = made(name, features, **getattr(Twin, "parameters", {}))
-    twin = Twin(detector)
+    detector = made(name, features, **getattr(twin_class, "parameters", {}))
+    twin = twin_class(detector)
     expected = [twin.score_learn(row) for row in X.tolist()]
     np.testing.assert_allclose(detector.score_learn(X), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["StreamingHistogram", "Loda", "RSHash"])
+def test_twin_when_weights_near_overflow(name: str) -> None:
+    """At a half-life of one row the weight of what is new passes 1e200 after 664 rows: all is divided by it, twice."""
+    X = stream(8, 1400, 2)
+    twin_class = twin_of(name)
+    detector = made(name, 2, **{**getattr(twin_class, "parameters", {}), "half_life": 1.0})
+    twin = twin_class(detector)
+    expected = [twin.score_learn(row) for row in X.tolist()]
+    np.testing.assert_allclose(detector.score_learn(X), expected, rtol=1e-9, atol=1e-9)
+    assert detector._mass[0] < 1e200
 
 
 INTERPRETED = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -61,3 +62,33 @@ def test_memory_does_not_grow() -> None:
 def test_parameters_are_checked(parameters: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         RSHash(2, **parameters)
+
+
+def test_cells_are_count_min_with_conservative_update() -> None:
+    """Sixteen cells a table, so that nearly every cell is shared, beside the same counted in plain integers."""
+    X = np.random.default_rng(3).standard_normal((400, 2))
+    detector = RSHash(2, grids=3, cells=16, half_life=1e9)
+    placed = StreamingHistogram(2)
+    tables = [[0] * 16 for _ in range(6)]
+    expected = []
+    for rows, x in enumerate(X):
+        placed.score_learn_one(x)  # leaves the standardised row in its scratch
+        logs = 0.0
+        for g, depth in enumerate(detector._dimensions.tolist()):
+            h = 0
+            for d in range(depth):
+                z = placed._z[detector._chosen[g, d]]
+                h += math.floor(z * detector._density[g] + detector._shift[g, d]) * int(
+                    detector._multiplier[g, d]
+                )
+            h &= 2**64 - 1
+            h = ((h ^ (h >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+            h = ((h ^ (h >> 27)) * 0x94D049BB133111EB) % 2**64
+            h ^= h >> 31
+            first, second = h % 16, (h >> 32) % 16
+            count = min(tables[2 * g][first], tables[2 * g + 1][second])
+            tables[2 * g][first] = max(tables[2 * g][first], count + 1)
+            tables[2 * g + 1][second] = max(tables[2 * g + 1][second], count + 1)
+            logs += math.log2(1 + count)
+        expected.append(max(math.log2(1 + rows) - logs / 3, 0.0))
+    np.testing.assert_allclose(detector.score_learn(X), expected, atol=1e-5)
