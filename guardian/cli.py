@@ -144,7 +144,7 @@ def build(language: texts.Language) -> typer.Typer:
         )
         if plot is not None:
             result.plot.timeline(language=language).save(str(plot))
-            errors.print(say("written", path=plot))
+            errors.print(say("written", path=plot), markup=False)
         if json:
             print(jsonlib.dumps(result.to_json(), ensure_ascii=False))
         else:
@@ -213,7 +213,7 @@ def build(language: texts.Language) -> typer.Typer:
         fit = calibrate(files, map_name=map_name, warmup_ns=nanoseconds("warmup", warmup), config=settings)
         if out is not None:
             _written(out, fit.toml())
-            errors.print(say("written", path=out))
+            errors.print(say("written", path=out), markup=False)
         if json:
             print(jsonlib.dumps(fit.to_json()))
         else:

@@ -15,10 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from guardian.state import keys_of
+from guardian.view import ALL_KINDS
 from scoring.layout import BURST_KEY, EVICTED, FAILURE_KEY, FAN_OUT_KEY, MULTIVARIATE_KEY, USED, RoleState
-
-ALL_KINDS: Final = "*"
-"""The kind of a reason that is about events of any kind, such as a burst."""
 
 _UNNAMED: Final = dict.fromkeys((BURST_KEY, FAILURE_KEY, FAN_OUT_KEY, MULTIVARIATE_KEY), ALL_KINDS)
 _SLACK: Final = 4096

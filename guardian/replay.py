@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from guardian import texts
 from guardian.config import Config
@@ -30,6 +31,7 @@ from guardian.errors import MachineError
 from guardian.events import ALERTS, ROLES, SCORES
 from guardian.levels import Level, level_of
 from guardian.verdict import Verdict
+from guardian.view import Reason, told
 
 BATCH: Final = 16_384
 """Events a batch: large enough that work per batch disappears, small enough that progress moves."""
@@ -136,13 +138,13 @@ def tables(summary: dict[str, Any], language: texts.Language) -> Iterator[Table]
         top.add_column(say(name), justify="right" if name == "score" else "left", overflow="fold")
     for role, entities in summary["top"].items():
         for each in entities[:3]:
-            why = "; ".join(
-                f"{reason['channel']} {reason['contribution']:.1f}"
-                + (f" ({reason['kind']})" if reason["kind"] else "")
-                for reason in each["reasons"][:3]
-            )
+            why = told([Reason(**reason) for reason in each["reasons"]], language)
             level = texts.text(f"levels.{each['level']}", language)
-            top.add_row(role, each["entity"], f"{each['score']:.1f}", level, why)
+            # Names are chosen by senders: never markup, never control characters.
+            name = Text(texts.plain(each["entity"]))
+            top.add_row(
+                texts.text(f"backtest.role_{role}", language), name, f"{each['score']:.1f}", level, Text(why)
+            )
     yield top
 
 
@@ -153,12 +155,15 @@ class _Tally:
         self.rejected: Counter[str] = Counter()
         self.alerts: Counter[int] = Counter()
         self._peak: dict[tuple[int, str], float] = {}
-        self._reasons: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self._reasons: dict[tuple[str, str], tuple[float, list[dict[str, Any]]]] = {}
+        """Of each entity the highest alert."""
 
     def add(self, verdict: Verdict) -> None:
         self.alerts.update(verdict.alerts.column("level_to").to_pylist())
-        for alert in verdict.alerts.select(["role", "entity", "reasons"]).to_pylist():
-            self._reasons[alert["role"], alert["entity"]] = alert["reasons"]
+        for alert in verdict.alerts.select(["role", "entity", "score", "reasons"]).to_pylist():
+            subject = alert["role"], alert["entity"]
+            if alert["score"] >= self._reasons.get(subject, (0.0, []))[0]:
+                self._reasons[subject] = alert["score"], alert["reasons"]
         # One maximum a role and entity and batch, in NumPy; Python sees only entities, never events.
         role = verdict.scores.column("role").indices.to_numpy()
         entity = verdict.scores.column("entity")
@@ -177,7 +182,7 @@ class _Tally:
         for (number, entity), score in sorted(self._peak.items(), key=lambda item: (-item[1], item[0])):
             role = ROLES[number]
             if len(best[role]) < TOP:
-                reasons = self._reasons.get((role, entity), [])
+                _, reasons = self._reasons.get((role, entity), (0.0, []))
                 word = level_of(score).word
                 best[role].append({"entity": entity, "score": score, "level": word, "reasons": reasons})
         return best
@@ -226,13 +231,18 @@ def _bar(
     if not (shown and console.is_terminal):
         yield lambda _file: lambda _done: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         before: dict[Path, int] = {}
         task = bar.add_task("", total=sum(file.stat().st_size for file in files if file.exists()))
 
         def moved(file: Path) -> Callable[[int], None]:
-            bar.update(task, description=texts.text("cli.reading", language, file=file.name))
+            bar.update(task, description=texts.text("cli.reading", language, file=texts.plain(file.name)))
 
             def to(done: int) -> None:
                 bar.update(task, advance=done - before.get(file, 0))

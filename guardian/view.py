@@ -1,13 +1,20 @@
 """What the engine shows: one consistent reading of the state, for metrics, the API, the page and headsets.
 
-Owns the shape only. ``Engine.view()`` fills it; whoever shows it adds nothing but layout.
+Owns the shape, and how reasons read on one line. ``Engine.view()`` fills it; whoever shows it adds nothing but layout.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from guardian import texts
 from guardian.levels import Level, level_of
+
+
+ALL_KINDS: Final = "*"
+"""The kind of a reason that is about events of any kind, such as a burst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,26 @@ class Reason:
     def level_without(self) -> Level:
         """The level that would stand without this channel."""
         return level_of(self.without)
+
+
+def told(reasons: Sequence[Reason], language: texts.Language, *, most: int = 3) -> str:
+    """The strongest reasons of one score on one line, safe for a terminal.
+
+    The strongest also says which level would stand without its channel, where that is another one.
+
+    >>> told([Reason("rule", 60.0, "login", 4, 23.5), Reason("context", 4.0, "", -1, 60.0)], "en")
+    'rule 60.0 (login; without it, low); context 4.0'
+    """
+    level = level_of(round(sum(each.contribution for each in reasons), 9))  # a sum of floats may miss an edge
+    parts: list[str] = []
+    for each in sorted(reasons, key=lambda reason: -reason.contribution)[:most]:
+        about = [texts.plain(each.kind)] if each.kind not in ("", ALL_KINDS) else []
+        if not parts and each.level_without != level:
+            word = texts.text(f"levels.{each.level_without.word}", language)
+            about.append(texts.text("cli.without", language, level=word))
+        channel = texts.text(f"page.channel_{each.channel}", language)
+        parts.append(f"{channel} {each.contribution:.1f}" + (f" ({'; '.join(about)})" if about else ""))
+    return "; ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

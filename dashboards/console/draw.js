@@ -41,6 +41,9 @@ export const levelName = (level) =>
 /** The lowest score of a level; a level is held above it for a while after the score has fallen. */
 export const floorOf = (level) => EDGES[Math.max(LEVELS.indexOf(level), 0)];
 
+/** The level whose band a score lies in. */
+export const bandOf = (score) => LEVELS.findLast((level) => score >= floorOf(level)) ?? LEVELS[0];
+
 /** Put the shape of a level (or the mark of an outcome) into `holder`, which carries it as a class too. */
 export function shape(holder, level) {
   if (holder.dataset.level === level) return;

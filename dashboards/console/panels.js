@@ -2,7 +2,7 @@
 // up to date in place, so that focus, open details and a reader's position survive. Every string is hostile: it
 // becomes text, never markup.
 
-import { bar, levelName, mark, shape, stack } from "./draw.js";
+import { bandOf, bar, levelName, mark, shape, stack } from "./draw.js";
 import { clock, dayClock, language, number, say, word } from "./text.js";
 
 const MOST_SHOWN = 8;
@@ -118,12 +118,21 @@ function byChannel(parts) {
 }
 
 /** The text twin of the bar. */
-function reasons(holder, parts, { role, entity }) {
+function reasons(holder, parts, item) {
+  const { role, entity } = item;
   const top = [...parts].sort((a, b) => b.contribution - a.contribution).slice(0, 4);
   while (holder.children.length > top.length) holder.lastChild.remove();
   while (holder.children.length < top.length) {
-    holder.append(element("li", "", element("span", "swatch"), element("span", "points"), element("span", "channel"), element("span", "kind mono"), button("acknowledge")));
+    holder.append(
+      element(
+        "li",
+        "",
+        element("p", "reason", element("span", "swatch"), element("span", "points"), element("span", "channel"), element("span", "kind mono"), button("acknowledge")),
+        element("p", "fine without"),
+      ),
+    );
   }
+  const told = withoutChannels(top, byChannel(parts)[0]?.channel, item);
   top.forEach((reason, index) => {
     const node = holder.children[index];
     part(node, "swatch").dataset.channel = String(reason.channel);
@@ -131,9 +140,28 @@ function reasons(holder, parts, { role, entity }) {
     write(part(node, "channel"), word("channel", reason.channel));
     write(part(node, "kind"), kindOf(reason));
     part(node, "kind").title = kindOf(reason);
+    part(node, "kind").classList.toggle("mono", reason.kind !== "*");
     // Context comes from others, and a burst may be of any kind: neither is one kind that could be acknowledged here.
     const one = typeof reason.kind === "string" && reason.kind !== "" && reason.kind !== "*" && reason.channel !== "context";
     offer(node, "acknowledge", { role, entity, kind: one ? reason.kind : "" });
+    write(part(node, "without"), told[index]);
+    part(node, "without").hidden = told[index] === "";
+  });
+}
+
+/**
+ * What the level would be without the channel of each reason: once a channel, where it would be another, and for the
+ * strongest channel also that it would stay. A level that is only held says nothing of its score, so it does not stay.
+ */
+function withoutChannels(top, strongest, { score, level }) {
+  const seen = new Set();
+  return top.map(({ channel, levelWithout }) => {
+    const left = levelName(levelWithout);
+    if (seen.has(channel) || left === "unknown") return "";
+    seen.add(channel);
+    const values = { level: word("level", left).toLowerCase() };
+    if (left !== bandOf(score)) return say("without", values);
+    return String(channel) === strongest && left === levelName(level) ? say("without_same", values) : "";
   });
 }
 

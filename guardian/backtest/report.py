@@ -1,4 +1,4 @@
-"""A backtest's result as tables for a terminal, in both languages.
+"""A backtest's result, and one explanation, as tables for a terminal, in both languages.
 
 Owns layout only; every number comes from the result.
 """
@@ -6,11 +6,18 @@ Owns layout only; every number comes from the result.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from rich.table import Table
+from rich.text import Text
 
 from guardian import texts
-from guardian.backtest.result import Range, Result
+from guardian.backtest.result import Explanation, Range, Result
+from guardian.levels import level_of
+from guardian.view import told
+
+_KINDS: Final = 5
+"""Kinds of event that an explanation names."""
 
 
 def tables(result: Result, language: texts.Language) -> Iterator[Table]:
@@ -37,7 +44,7 @@ def tables(result: Result, language: texts.Language) -> Iterator[Table]:
     for attack in result.metrics.attacks:
         delay = say("undetected") if attack.delay_s is None else f"{attack.delay_s:,.0f} s"
         attacks.add_row(
-            f"{attack.label}{' *' if attack.warm_up else ''}",
+            Text(f"{texts.plain(attack.label)}{' *' if attack.warm_up else ''}"),
             attack.first[:19].replace("T", " "),
             f"{attack.events:,}",
             f"{attack.entities:,}",
@@ -60,6 +67,23 @@ def tables(result: Result, language: texts.Language) -> Iterator[Table]:
             _rate(rate.false_per_entity_day),
         )
     yield alerts
+
+
+def explanation(found: Explanation, language: texts.Language) -> Table:
+    """Why one window had its score: who, when, how much, the strongest reasons, and what happened there."""
+    level = texts.text(f"levels.{level_of(found.score).word}", language)
+    kinds = ", ".join(f"{texts.plain(kind)} {count:,}" for kind, count in list(found.kinds.items())[:_KINDS])
+    rows = {
+        "cli.entity": texts.plain(found.entity),
+        "backtest.time": f"{found.start:%Y-%m-%d %H:%M:%S}",
+        "cli.score": f"{found.score:.1f} ({level})",
+        "cli.why": told(found.reasons, language),
+        "backtest.events": f"{kinds}{', …' if len(found.kinds) > _KINDS else ''}",
+    }
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for key, value in rows.items():
+        table.add_row(texts.text(key, language), Text(value))
+    return table
 
 
 def _coverage(result: Result, title: str, language: texts.Language) -> Table:

@@ -110,6 +110,12 @@ class Explanation:
     kinds: dict[str, int]
     """What happened at the entity in the window: kind → events, most frequent first."""
 
+    def print(self, console: Console, language: Language) -> None:
+        """Write it to a terminal, with the level that would stand without its strongest channel."""
+        from guardian.backtest.report import explanation
+
+        console.print(explanation(self, language))
+
 
 @dataclass(frozen=True)
 class Result:

@@ -20,6 +20,7 @@ from guardian import texts
 from guardian.backtest.durations import nanoseconds
 from guardian.errors import InputError, MachineError
 from guardian.gateway.problems import JSON
+from guardian.texts import plain
 
 DEFAULT_URL: Final = "http://127.0.0.1:8787"
 
@@ -148,12 +149,3 @@ def table(items: Sequence[Mapping[str, Any]], language: texts.Language) -> Table
 
 def _minute(moment: str) -> str:
     return f"{moment[:10]} {moment[11:16]}Z"
-
-
-def plain(text: str) -> str:
-    r"""A text that others chose, for a terminal: what is not printable is written as its escape.
-
-    >>> plain("a\x1b[31mb\n")
-    'a\\x1b[31mb\\n'
-    """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -35,3 +35,12 @@ def text(name: str, language: Language, /, **values: Any) -> str:
     """
     area, _, key = name.partition(".")
     return catalogue(area, language)[key].format(**values)
+
+
+def plain(told: str) -> str:
+    r"""A text that others chose, for a terminal: what is not printable is written as its escape.
+
+    >>> plain("a\x1b[31mb\n")
+    'a\\x1b[31mb\\n'
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in told)

@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from guardian.levels import level_of
 from guardian.texts import catalogue
 
 CONSOLE = Path(__file__).parents[2] / "dashboards" / "console"
@@ -26,8 +27,15 @@ def _list(items: list[dict[str, Any]], total: int | None = None) -> dict[str, An
     return {"items": items, "total": len(items) if total is None else total, "limit": 20, "offset": 0}
 
 
-def _reason(channel: str, contribution: float, kind: str) -> dict[str, Any]:
-    return {"channel": channel, "contribution": contribution, "kind": kind, "event": 12}
+def _reason(channel: str, contribution: float, kind: str, without: float = 0.0) -> dict[str, Any]:
+    return {
+        "channel": channel,
+        "contribution": contribution,
+        "kind": kind,
+        "event": 12,
+        "scoreWithout": without,
+        "levelWithout": level_of(without).word,
+    }
 
 
 def _entity(role: str, entity: str, score: float, level: str, *reasons: dict[str, Any]) -> dict[str, Any]:
@@ -201,8 +209,8 @@ def calm() -> dict[str, Any]:
                         "lucia.mendoza",
                         21.4,
                         "low",
-                        _reason("novelty", 14.2, "curso.crear"),
-                        _reason("rarity", 7.2, "curso.crear"),
+                        _reason("novelty", 14.2, "curso.crear", 7.2),
+                        _reason("rarity", 7.2, "curso.crear", 14.2),
                     ),
                     _entity(
                         "address", "189.203.14.7", 8.8, "none", _reason("novelty", 8.8, "sesion.iniciar")
@@ -223,29 +231,38 @@ def critical() -> dict[str, Any]:
             "203.0.113.66",
             91.7,
             "critical",
-            _reason("rule", 41.0, "waf.sql_injection"),
-            _reason("burst", 22.3, "waf.sql_injection"),
-            _reason("novelty", 18.4, "api.buscar"),
-            _reason("context", 10.0, ""),
+            _reason("rule", 41.0, "waf.sql_injection", 50.7),
+            _reason("burst", 22.3, "*", 80.0),
+            _reason("novelty", 18.4, "api.buscar", 80.0),
+            _reason("context", 10.0, "", 80.0),
         ),
         _entity(
             "target",
             "memberships-db",
             83.0,
             "critical",
-            _reason("rule", 40.0, "waf.sql_injection"),
-            _reason("rarity", 25.0, "db.consultar"),
-            _reason("seasonal", 18.0, "db.consultar"),
+            _reason("rule", 40.0, "waf.sql_injection", 43.0),
+            _reason("rarity", 25.0, "db.consultar", 80.0),
+            _reason("seasonal", 18.0, "db.consultar", 80.0),
         ),
         _entity(
             "actor",
             "ximena.robles",
             66.2,
             "high",
-            _reason("rule", 44.2, "auth.failure"),
-            _reason("persistence", 22.0, "auth.failure"),
+            _reason("failure", 44.2, "*", 60.0),
+            _reason("fan_out", 22.0, "*", 51.3),
         ),
-        _entity("session", "xr-casco-014", 47.9, "medium", _reason("multivariate", 47.9, "xr.safety_alert")),
+        _entity(
+            "session",
+            "xr-casco-014",
+            47.9,
+            "medium",
+            _reason("sequence", 21.0, "xr.safety_alert", 33.1),
+            _reason("pairing", 14.9, "xr.safety_alert", 38.2),
+            _reason("value", 8.0, "xr.session.leave", 41.0),
+            _reason("pairing", 4.0, "xr.session.leave", 38.2),
+        ),
     ]
     alerts = [
         {

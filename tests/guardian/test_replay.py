@@ -11,9 +11,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from guardian.config import Config
 from guardian.replay import replay, tables
+from guardian.texts import Language
 
 LINES = b"".join(
     b'{"timestamp":"2023-11-14T22:%02d:00Z","action":"login","user_id":"ana","status":"failed"}\n' % minute
@@ -59,6 +61,67 @@ def test_replay_for_people(tmp_path: Path) -> None:
     counts, top = tables(summary, "es-MX")
     assert counts.row_count >= 9
     assert top.row_count == 1
+
+
+def shown(summary: dict[str, Any], language: Language) -> str:
+    console = Console(width=200)
+    with console.capture() as captured:
+        for table in tables(summary, language):
+            console.print(table)
+    return captured.get()
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [("es-MX", "regla 59.9 (login; sin ello, ninguno)"), ("en", "rule 59.9 (login; without it, none)")],
+)
+def test_the_table_says_what_would_be_without_the_strongest_channel(
+    tmp_path: Path, language: Language, told: str
+) -> None:
+    file = tmp_path / "e.ndjson"
+    file.write_bytes(LINES)
+    summary = replay(
+        [file], map_name="tamv", form=None, out=None, config=Config(), progress=False, language=language
+    )
+    assert told in shown(summary, language)
+
+
+def test_a_name_is_neither_markup_nor_control_characters_of_a_terminal() -> None:
+    hostile = "[bold red]x[/bold red][/] \x1b[2J"
+    reason = {"channel": "rule", "contribution": 60.0, "kind": hostile, "event": 0, "without": 0.0}
+    entity = {"entity": hostile, "score": 60.0, "level": "high", "reasons": [reason]}
+    counts = dict.fromkeys(
+        ("events", "late", "wallSeconds", "cpuSeconds", "eventsPerSecond", "peakMemoryBytes"), 0
+    )
+    summary = {
+        **counts,
+        "rejected": {},
+        "entities": {},
+        "evicted": {},
+        "alerts": {},
+        "top": {"actor": [entity]},
+    }
+    text = shown(summary, "en")
+    assert text.count("[bold red]x[/bold red][/] \\x1b[2J") == 2
+    assert "\x1b[2J" not in text
+
+
+def test_the_reasons_are_those_of_the_highest_alert(tmp_path: Path) -> None:
+    file = tmp_path / "e.ndjson"
+    day = [(minute, "critical") for minute in range(1)] + [(2000, "high")]
+    file.write_text(
+        "".join(
+            f'{{"timestamp":{1_700_000_000_000 + minute * 60_000},"type":"{severity}","severity":"{severity}",'
+            '"metadata":{"userId":"ana"}}\n'
+            for minute, severity in day
+        )
+    )
+    summary = replay(
+        [file], map_name="tamv-sentinel", form=None, out=None, config=Config(), progress=False, language="en"
+    )
+    assert sum(summary["alerts"].values()) == 2
+    (ana,) = summary["top"]["actor"]
+    assert sum(reason["contribution"] for reason in ana["reasons"]) == pytest.approx(ana["score"])
 
 
 def test_replay_shows_what_an_acknowledgement_changes(tmp_path: Path) -> None:
