@@ -141,9 +141,13 @@ def tables(summary: dict[str, Any], language: texts.Language) -> Iterator[Table]
             why = told([Reason(**reason) for reason in each["reasons"]], language)
             level = texts.text(f"levels.{each['level']}", language)
             # Names are chosen by senders: never markup, never control characters.
-            name = Text(texts.plain(each["entity"]))
+            entity = Text(texts.plain(each["entity"]))
             top.add_row(
-                texts.text(f"backtest.role_{role}", language), name, f"{each['score']:.1f}", level, Text(why)
+                texts.text(f"backtest.role_{role}", language),
+                entity,
+                f"{each['score']:.1f}",
+                level,
+                Text(why),
             )
     yield top
 

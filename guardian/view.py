@@ -12,7 +12,6 @@ from typing import Final
 from guardian import texts
 from guardian.levels import Level, level_of
 
-
 ALL_KINDS: Final = "*"
 """The kind of a reason that is about events of any kind, such as a burst."""
 
