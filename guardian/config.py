@@ -100,9 +100,9 @@ class Engine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The scoring engine. Every value here can change a score, so all are part of the digest."""
 
     max_entities: Count = 200_000
-    """Entities remembered per role; past it the one unseen for longest is forgotten, and counted."""
+    """Entities remembered per role; past it one that came only once gives way first. Counted, like those below."""
     max_kinds: Count = 16_384
-    """Kinds remembered; past it the one unseen for longest is forgotten, and counted."""
+    """Kinds remembered per role; same rule."""
     max_pairs: Count = 1_000_000
     """(entity, kind) pairs remembered per role; same rule."""
     max_steps: Count = 100_000

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from guardian import texts
-from guardian.levels import COLOUR, LIGHT, MOOD, Level
+from guardian.levels import COLOUR, LIGHT, MOOD, Level, level_of
 from guardian.view import EntityView, Standing, View
 from xr_telemetry.envelope import moment
 
@@ -88,6 +88,8 @@ def _standing(role: str, standing: Standing, protocol: str = "") -> Overlay:
 
 def _entity(entity: EntityView) -> Overlay:
     strongest = sorted(entity.reasons, key=lambda reason: -reason.contribution)[:MAX_REASONS]
+    left = strongest[0].level_without if strongest else Level.NONE
+    would_change = bool(strongest) and left != level_of(entity.score)
 
     def say(language: texts.Language) -> str:
         reasons = ", ".join(
@@ -99,7 +101,7 @@ def _entity(entity: EntityView) -> Overlay:
             )
             for reason in strongest
         )
-        return texts.text(
+        told = texts.text(
             "xr.entity" if reasons else "xr.entity_without_reasons",
             language,
             role=texts.text(f"xr.role_{entity.role}", language),
@@ -107,6 +109,10 @@ def _entity(entity: EntityView) -> Overlay:
             score=round(entity.score),
             reasons=reasons,
         )
+        if not would_change:
+            return told
+        word = texts.text(f"levels.{left.word}", language)
+        return f"{told}. {texts.text('xr.without', language, level=word)}"
 
     return Overlay(
         role=entity.role, level=entity.level.word, text={each: say(each) for each in texts.LANGUAGES}

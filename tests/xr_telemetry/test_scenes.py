@@ -24,6 +24,7 @@ def entity(
     *,
     role: str = "actor",
     reasons: tuple[tuple[str, float], ...] = (("novelty", 30.0),),
+    without: float = 0.0,
 ) -> EntityView:
     return EntityView(
         role,
@@ -34,7 +35,7 @@ def entity(
         0,
         1,
         4,
-        tuple(Reason(channel, points, f"/users/{name}", 3, 0.0) for channel, points in reasons),
+        tuple(Reason(channel, points, f"/users/{name}", 3, without) for channel, points in reasons),
     )
 
 
@@ -96,10 +97,18 @@ def test_overlays_tell_roles_and_reasons_but_no_names() -> None:
     text = found[0].overlays[1].text
     assert text["en"] == (
         "A user: high, 72 of 100. Why: something never seen before (50), much more than usual (20), "
-        "a known attack pattern (2)"
+        "a known attack pattern (2). Without the first: none"
     )
     assert text["es-MX"].startswith("Una persona usuaria: alto, 72 de 100. Por qué: algo nunca visto (50)")
     assert b"ana" not in msgspec.json.encode(found)
+
+
+def test_what_would_be_without_the_first_is_told_only_where_it_changes_the_level() -> None:
+    lower = scenes(view(70, top=[entity("x", 72.0, without=41.0)]))[0].overlays[1].text
+    assert lower["en"].endswith("(30). Without the first: medium")
+    assert lower["es-MX"].endswith("(30). Sin lo primero: medio")
+    same = scenes(view(70, top=[entity("x", 72.0, without=60.0)]))[0].overlays[1].text
+    assert same["en"].endswith("(30)")
 
 
 def test_few_overlays_and_none_of_the_calm() -> None:
