@@ -151,7 +151,8 @@ function reasons(holder, parts, item) {
 
 /**
  * What the level would be without the channel of each reason: once a channel, where it would be another, and for the
- * strongest channel also that it would stay. A level that is only held says nothing of its score, so it does not stay.
+ * strongest channel also that it would stay. A level that is only held says nothing of its score, so it does not stay;
+ * and of none there is nothing to say.
  */
 function withoutChannels(top, strongest, { score, level }) {
   const seen = new Set();
@@ -161,7 +162,7 @@ function withoutChannels(top, strongest, { score, level }) {
     seen.add(channel);
     const values = { level: word("level", left).toLowerCase() };
     if (left !== bandOf(score)) return say("without", values);
-    return String(channel) === strongest && left === levelName(level) ? say("without_same", values) : "";
+    return String(channel) === strongest && left === levelName(level) && left !== "none" ? say("without_same", values) : "";
   });
 }
 

@@ -267,6 +267,12 @@ class TestInABrowser:
                 "[...document.querySelectorAll('#entities .without')].every(n => n.hidden)"
             )
 
+    async def test_of_no_level_nothing_is_said(self, tab: Browser):
+        async with serving(STATES["calm"]()) as url:
+            await tab.open(f"{url}?lang=en")
+            told = "[...document.querySelectorAll('#entities .entity')].map(n => n.querySelectorAll('.without:not([hidden])').length)"
+            assert await tab.value(told) == [2, 0, 0]
+
     async def test_layers_say_shape_word_and_number(self, tab: Browser):
         async with serving(STATES["critical"]()) as url:
             await tab.open(url)
