@@ -1,0 +1,476 @@
+"""The loops of the ensemble: score a row against frozen tables, then learn an older one.
+
+Owns the loops. Does not own the arrays they run on (``scoring.ensemble_layout``), checks of rows or snapshots. Tables of
+logarithms are frozen between refreshes that depend on counts of rows alone: no row costs the logarithm of a count, and
+no cut of the stream changes a bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from scoring import ensemble_layout as at
+from scoring.compilation import F8, I8, array, jit, kernel, types
+
+ROWS_TYPE: Final = array(F8, 2, readonly=True)
+STATE_TYPE: Final = types.NamedTuple(
+    [
+        *(array(F8, dimensions) for dimensions in (2, 2, 3, 2, 2, 2, 2)),
+        *(array(types.float32, 3) for _ in range(2)),
+        *(array(F8, dimensions) for dimensions in (2, 2, 1, 1)),
+        array(I8),
+    ],
+    at.EnsembleState,
+)
+
+
+@jit
+def _standardise(state: Any, features: Any) -> None:
+    """VALUE = the row at OFFSET on the frozen scale, clipped at REACH."""
+    columns = state.columns
+    for f in range(features):
+        z = (columns[at.OFFSET, f] - columns[at.MIDDLE, f]) * columns[at.RECIPROCAL, f]
+        columns[at.VALUE, f] = min(max(z, -at.REACH), at.REACH - 1e-9)
+
+
+@jit
+def _near(z: Any) -> Any:
+    return min(max(z, -at.NEAR), at.NEAR)
+
+
+@jit
+def _whitened(state: Any, f: Any, start: Any, stop: Any) -> Any:
+    total = 0.0
+    for g in range(start, stop):
+        total += state.whitening[f, g - start] * (
+            _near(state.columns[at.VALUE, g]) - state.columns[at.WHITE_MEAN, g]
+        )
+    return total
+
+
+@jit
+def _white_bin(value: Any) -> Any:
+    return np.int64(0.5 * (min(max(value, -at.REACH), at.REACH - 1e-9) + at.REACH))
+
+
+@jit
+def _loneliness(state: Any, features: Any) -> Any:
+    """Mean over the sets of 1 − radius of the nearest neighbour's ball / radius of the smallest ball that covers the row."""
+    balls = state.balls
+    distance, best, found = balls[at.BALLS, 0], balls[at.BALLS, 1], balls[at.BALLS + 1, 0]
+    for t in range(at.SETS):
+        best[t] = np.float32(3e38)
+        found[t] = np.float32(1.0)
+    for j in range(at.BALLS):
+        for t in range(at.SETS):
+            distance[t] = np.float32(0.0)
+        for f in range(features):
+            z = np.float32(_near(state.columns[at.VALUE, f]))
+            centre = state.centres[j, f]
+            for t in range(at.SETS):
+                gap = centre[t] - z
+                distance[t] += gap * gap
+        radius, lonely = balls[j, 0], balls[j, 1]
+        for t in range(at.SETS):
+            covers = (distance[t] <= radius[t]) & (radius[t] < best[t])
+            best[t] = radius[t] if covers else best[t]
+            found[t] = lonely[t] if covers else found[t]
+    total = 0.0
+    for t in range(at.SETS):
+        total += found[t]
+    return total / at.SETS
+
+
+@jit
+def _weigh(state: Any, features: Any, width: Any) -> None:
+    """PART_VALUE = the seven parts of the row at VALUE."""
+    broad, fine, extreme, tails = 0.0, 0.0, 0.0, 0.0
+    for f in range(features):
+        entry = state.table[f, np.int64(4.0 * (state.columns[at.VALUE, f] + at.REACH))]
+        broad += entry[0]
+        fine += entry[1]
+        tails += entry[2]
+        extreme = max(extreme, entry[0])
+    distance, white = 0.0, 0.0
+    for start in range(0, features, width):
+        stop = min(start + width, features)
+        for f in range(start, stop):
+            value = _whitened(state, f, start, stop)
+            distance += value * value
+            white += state.white_table[f, _white_bin(value)]
+    parts = state.parts[at.PART_VALUE]
+    parts[at.BROAD] = broad / features
+    parts[at.FINE] = fine / features
+    parts[at.EXTREME] = extreme
+    parts[at.TAILS] = tails / features
+    parts[at.DISTANCE] = math.log(distance / features + at.EMPTY)
+    parts[at.WHITE] = white / features
+    parts[at.LONELY] = _loneliness(state, features)
+
+
+@jit
+def _channels(state: Any) -> Any:
+    """The parts on their common scale: what single features say, what they say together, and how far the neighbours are."""
+    parts = state.parts
+    marginal, whitened, neighbour = 0.0, 0.0, 0.0
+    for k in range(at.PARTS):
+        z = (parts[at.PART_VALUE, k] - parts[at.PART_MIDDLE, k]) * parts[at.PART_RECIPROCAL, k]
+        if k <= at.TAILS:
+            marginal += z
+        elif k <= at.WHITE:
+            whitened += z
+        else:
+            neighbour += z
+    return marginal, whitened, neighbour
+
+
+@jit
+def _first_scale(state: Any, features: Any) -> None:
+    """Median and outer deciles of the rows of the grace period, so that one wild row among them does not set the scale."""
+    columns = state.columns
+    for f in range(features):
+        ordered = np.sort(state.held[: at.GRACE, f])
+        spread = (ordered[28] - ordered[3]) / 2.5631
+        if not spread > 0.0:
+            spread = ordered[at.GRACE - 1] - ordered[0]
+        columns[at.MEAN, f] = 0.5 * (ordered[15] + ordered[16])
+        columns[at.VARIANCE, f] = spread * spread
+
+
+@jit
+def _follow_scale(state: Any, features: Any, rate: Any) -> None:
+    """Exponentially weighted mean and variance; no row moves them by more than REACH standard deviations."""
+    columns = state.columns
+    for f in range(features):
+        d = columns[at.OFFSET, f] - columns[at.MEAN, f]
+        reach = at.REACH * math.sqrt(columns[at.VARIANCE, f])
+        if reach > 0.0:
+            d = min(max(d, -reach), reach)
+        columns[at.MEAN, f] += rate * d
+        columns[at.VARIANCE, f] = (1.0 - rate) * (columns[at.VARIANCE, f] + rate * d * d)
+
+
+@jit
+def _learn_marginals(state: Any, features: Any) -> None:
+    for f in range(features):
+        bin_ = np.int64(4.0 * (state.columns[at.VALUE, f] + at.REACH))
+        state.mass[f, bin_] += state.pace[at.MASS_WEIGHT]
+
+
+@jit
+def _learn_whitened(state: Any, features: Any, width: Any) -> None:
+    for start in range(0, features, width):
+        stop = min(start + width, features)
+        for f in range(start, stop):
+            state.white_mass[f, _white_bin(_whitened(state, f, start, stop))] += state.pace[at.MASS_WEIGHT]
+
+
+@jit
+def _learn_covariance(state: Any, features: Any, width: Any, rate: Any) -> None:
+    columns = state.columns
+    for f in range(features):
+        columns[at.OFFSET, f] = _near(columns[at.VALUE, f]) - columns[at.JOINT_MEAN, f]
+        columns[at.JOINT_MEAN, f] += rate * columns[at.OFFSET, f]
+    for f in range(features):
+        start = f - f % width
+        for g in range(start, f + 1):
+            old = state.covariance[f, g - start]
+            state.covariance[f, g - start] = (1.0 - rate) * (
+                old + rate * columns[at.OFFSET, f] * columns[at.OFFSET, g]
+            )
+
+
+@jit
+def _learn_ball(state: Any, features: Any) -> None:
+    """Let the row take a place in one of the sets, so that each holds a sample with an exponential memory."""
+    clock = state.clock
+    place = clock[at.FILLED]
+    if place < at.SETS * at.BALLS:
+        clock[at.FILLED] = place + 1
+    else:
+        word = np.uint64(clock[at.RANDOM])
+        word ^= word << np.uint64(13)
+        word ^= word >> np.uint64(7)
+        word ^= word << np.uint64(17)
+        clock[at.RANDOM] = np.int64(word)
+        drawn = np.float64(word >> np.uint64(11)) * 2.0**-53
+        place = np.int64(drawn * min(np.float64(clock[at.LEARNT]), at.MEMORY))
+        if place >= at.SETS * at.BALLS:
+            return
+    t, j = place % at.SETS, place // at.SETS
+    for f in range(features):
+        state.centres[j, f, t] = np.float32(_near(state.columns[at.VALUE, f]))
+    members = at.BALLS if clock[at.FILLED] == at.SETS * at.BALLS else j + 1
+    for a in range(at.BALLS):
+        state.balls[a, 0, t] = np.float32(-1.0)
+        if a < members:
+            state.balls[a, 0, t] = _nearest(state, features, members, a, t)[0]
+    for a in range(members):
+        own, nearest = _nearest(state, features, members, a, t)
+        ratio = (np.float64(state.balls[nearest, 0, t]) + 1e-9) / (np.float64(own) + 1e-9)
+        state.balls[a, 1, t] = np.float32(1.0 - math.sqrt(ratio))
+
+
+@jit
+def _nearest(state: Any, features: Any, members: Any, a: Any, t: Any) -> Any:
+    """Squared distance to the nearest other centre of a set, and which it is; −1 where there is no other."""
+    nearest, which = np.float32(-1.0), a
+    for b in range(members):
+        if b == a:
+            continue
+        distance = np.float32(0.0)
+        for f in range(features):
+            gap = state.centres[a, f, t] - state.centres[b, f, t]
+            distance += gap * gap
+        if nearest < np.float32(0.0) or distance < nearest:
+            nearest, which = distance, b
+    return nearest, which
+
+
+@jit
+def _refresh_tables(state: Any, features: Any) -> None:
+    """Freeze the scale, and the surprise of every bin."""
+    columns, pace = state.columns, state.pace
+    if pace[at.MASS_WEIGHT] > 1e200:
+        state.mass[:] /= pace[at.MASS_WEIGHT]
+        state.white_mass[:] /= pace[at.MASS_WEIGHT]
+        state.gate_mass[:] /= pace[at.MASS_WEIGHT]
+        pace[at.MASS_WEIGHT] = 1.0
+    unit = 1.0 / pace[at.MASS_WEIGHT]
+    total = state.mass[0].sum() * unit
+    over = math.log(total + 1.0)
+    for f in range(features):
+        deviation = math.sqrt(columns[at.VARIANCE, f])
+        columns[at.MIDDLE, f] = columns[at.MEAN, f]
+        columns[at.RECIPROCAL, f] = 1.0 / deviation if deviation > 1.0 / at.UNVARIED else at.UNVARIED
+        left = 0.0
+        for start in range(0, at.BINS, 8):
+            broad = 0.0
+            for b in range(start, start + 8):
+                broad += state.mass[f, b]
+            broad = over - math.log(broad * unit + at.EMPTY)
+            for b in range(start, start + 8):
+                here = state.mass[f, b] * unit
+                left += here
+                fine = here + state.mass[f, b ^ 1] * unit
+                tail = max(min(left, total - left + here), 0.0)
+                state.table[f, b, 0] = broad
+                state.table[f, b, 1] = over - math.log(fine + at.EMPTY)
+                state.table[f, b, 2] = over - math.log(tail + at.EMPTY)
+        for b in range(at.WHITE_BINS):
+            state.white_table[f, b] = over - math.log(state.white_mass[f, b] * unit + at.EMPTY)
+
+
+@jit
+def _whiten(state: Any, features: Any, width: Any) -> None:
+    """(covariance + RIDGE)^−½ of each block, by Jacobi's rotations."""
+    for start in range(0, features, width):
+        size = min(width, features - start)
+        a = np.empty((size, size))
+        v = np.eye(size)
+        for i in range(size):
+            state.columns[at.WHITE_MEAN, start + i] = state.columns[at.JOINT_MEAN, start + i]
+            for j in range(i + 1):
+                a[i, j] = state.covariance[start + i, j]
+                a[j, i] = a[i, j]
+            a[i, i] += at.RIDGE
+        for _ in range(12):
+            rest = 0.0
+            for p in range(size - 1):
+                for q in range(p + 1, size):
+                    rest += a[p, q] * a[p, q]
+                    _rotate(a, v, p, q, size)
+            if rest < 1e-18:
+                break
+        for i in range(size):
+            for j in range(size):
+                total = 0.0
+                for k in range(size):
+                    total += v[i, k] * v[j, k] / math.sqrt(max(a[k, k], at.RIDGE))
+                state.whitening[start + i, j] = total
+
+
+@jit
+def _rotate(a: Any, v: Any, p: Any, q: Any, size: Any) -> None:
+    """One Jacobi rotation that makes a[p, q] zero; the rotations gather in v."""
+    if abs(a[p, q]) < 1e-14:
+        return
+    theta = (a[q, q] - a[p, p]) / (2.0 * a[p, q])
+    t = 1.0 / (abs(theta) + math.sqrt(theta * theta + 1.0))
+    if theta < 0.0:
+        t = -t
+    c = 1.0 / math.sqrt(t * t + 1.0)
+    s = t * c
+    for k in range(size):
+        x, y = a[k, p], a[k, q]
+        a[k, p], a[k, q] = c * x - s * y, s * x + c * y
+    for k in range(size):
+        x, y = a[p, k], a[q, k]
+        a[p, k], a[q, k] = c * x - s * y, s * x + c * y
+        x, y = v[k, p], v[k, q]
+        v[k, p], v[k, q] = c * x - s * y, s * x + c * y
+
+
+@jit
+def _follow_parts(state: Any, held: Any, features: Any) -> None:
+    """Mean and variance of each part, of rows that were learnt."""
+    parts, clock = state.parts, state.clock
+    clock[at.WEIGHED] += 1
+    rate = max(1.0 / clock[at.WEIGHED], at.SLOWEST)
+    for k in range(at.PARTS):
+        d = held[features + k] - parts[at.PART_MEAN, k]
+        parts[at.PART_MEAN, k] += rate * d
+        parts[at.PART_VARIANCE, k] = (1.0 - rate) * (parts[at.PART_VARIANCE, k] + rate * d * d)
+
+
+@jit
+def _freeze_parts(state: Any) -> None:
+    """Freeze the scale of the parts, and the score from which on a row is suspect."""
+    if state.clock[at.WEIGHED] >= at.UNSCORED:
+        for k in range(at.PARTS):
+            state.parts[at.PART_MIDDLE, k] = state.parts[at.PART_MEAN, k]
+            state.parts[at.PART_RECIPROCAL, k] = 1.0 / math.sqrt(
+                state.parts[at.PART_VARIANCE, k] + at.VARIANCE_FLOOR
+            )
+    if state.clock[at.LEARNT] >= at.TRUSTED:
+        allowed = at.SUSPECT * state.gate_mass.sum()
+        above, start = 0.0, at.GATE_BINS
+        while start > 0 and above + state.gate_mass[start - 1] <= allowed:
+            start -= 1
+            above += state.gate_mass[start]
+        state.pace[at.SUSPECT_ABOVE] = at.GATE_LOWEST + at.GATE_WIDTH * start
+
+
+@jit
+def _admitted(state: Any, suspect: Any) -> Any:
+    """Whether a row may be learnt: suspects cost a token, unless so many are that the stream itself has changed."""
+    pace = state.pace
+    pace[at.TOKENS] = min(pace[at.TOKENS] + at.SUSPECT, at.MAX_TOKENS)
+    pace[at.SHARE] += at.SHARE_RATE * (suspect - pace[at.SHARE])
+    if suspect == 0.0 or pace[at.SHARE] > at.OPEN_ABOVE:
+        return True
+    if pace[at.TOKENS] >= 1.0:
+        pace[at.TOKENS] -= 1.0
+        return True
+    return False
+
+
+@jit
+def _learn(state: Any, held: Any, features: Any, width: Any) -> None:
+    """Learn a row that has waited."""
+    clock, pace = state.clock, state.pace
+    if not _admitted(state, held[features + at.PARTS + 1]):
+        clock[at.REFUSED] += 1
+        return
+    clock[at.LEARNT] += 1
+    rate = max(1.0 / clock[at.LEARNT], at.SLOWEST)
+    for f in range(features):
+        state.columns[at.OFFSET, f] = held[f]
+    _follow_scale(state, features, rate)
+    _standardise(state, features)
+    _learn_marginals(state, features)
+    _learn_whitened(state, features, width)
+    _learn_covariance(state, features, width, rate)
+    _learn_ball(state, features)
+    _follow_parts(state, held, features)
+    step = (held[features + at.PARTS] - at.GATE_LOWEST) / at.GATE_WIDTH
+    state.gate_mass[np.int64(min(max(step, 0.0), at.GATE_BINS - 1.0))] += pace[at.MASS_WEIGHT]
+    pace[at.MASS_WEIGHT] *= at.GROWTH
+    if clock[at.LEARNT] == clock[at.NEXT_WHITENING]:
+        _whiten(state, features, width)
+        clock[at.NEXT_WHITENING] += min(clock[at.LEARNT], at.WHITENING_EVERY)
+    if clock[at.LEARNT] >= clock[at.NEXT_TABLES]:
+        clock[at.NEXT_TABLES] += min(clock[at.LEARNT] // 8, at.REFRESH)
+        _refresh_tables(state, features)
+        _freeze_parts(state)
+
+
+@jit
+def _begin(state: Any, features: Any, width: Any) -> None:
+    """Learn the rows of the grace period, on the scale that they give together."""
+    clock = state.clock
+    _first_scale(state, features)
+    _refresh_tables(state, features)
+    for i in range(at.GRACE):
+        clock[at.LEARNT] += 1
+        for f in range(features):
+            state.columns[at.OFFSET, f] = state.held[i, f]
+        _standardise(state, features)
+        _learn_marginals(state, features)
+        _learn_covariance(state, features, width, 1.0 / clock[at.LEARNT])
+        _learn_ball(state, features)
+    _whiten(state, features, width)
+    for i in range(at.GRACE):
+        for f in range(features):
+            state.columns[at.OFFSET, f] = state.held[i, f]
+        _standardise(state, features)
+        _learn_whitened(state, features, width)
+    _refresh_tables(state, features)
+    clock[at.NEXT_WHITENING] = 2 * at.GRACE
+    clock[at.NEXT_TABLES] = at.GRACE + 4
+
+
+@kernel(ROWS_TYPE, STATE_TYPE, array(I8), array(F8, 2), array(F8), array(F8))
+def score_ensemble(X: Any, state: Any, skipped: Any, channels: Any, judged: Any, score: Any) -> None:
+    """Score each row, then learn the row that has waited long enough.
+
+    Shapes: X (n, features); score (n,); channels (n, 3), which sum to the score, or (0, 3); judged (n,), the score once
+    more, or NaN for a row that has none.
+    Units: score and channels in standard deviations of the parts among rows that were learnt; 0 is ordinary.
+    Cost: see docs/explanation/detectors.md.
+    Source: Goldstein and Dengel 2012 (histograms); Li et al. 2022, ECOD (tails); Kessy, Lewin and Strimmer 2018
+    (ZCA whitening); Bandaragoda et al. 2018, iNNE (loneliness); Finch 2009 (moments). The composition is ours.
+    Difference: all of them in one pass with exponential memory, learnt late and through a gate; a row with a value that is
+    not finite scores 0 and changes no state but the count of such rows.
+    """
+    features = X.shape[1]
+    width = state.covariance.shape[1]
+    columns, clock = state.columns, state.clock
+    explained = channels.shape[0] > 0
+    for i in range(X.shape[0]):
+        score[i] = 0.0
+        judged[i] = np.nan
+        if explained:
+            channels[i, :] = 0.0
+        finite = True
+        for f in range(features):
+            finite &= math.isfinite(X[i, f])
+        if not finite:
+            skipped[0] += 1
+            continue
+        seen = clock[at.SEEN]
+        held = state.held[seen % at.HELD]
+        for f in range(features):
+            if seen == 0:
+                columns[at.ORIGIN, f] = X[i, f]
+            columns[at.OFFSET, f] = min(max(X[i, f] - columns[at.ORIGIN, f], -at.FARTHEST), at.FARTHEST)
+            held[f] = columns[at.OFFSET, f]
+        seen += 1
+        clock[at.SEEN] = seen
+        if seen <= at.GRACE:
+            if seen == at.GRACE:
+                _begin(state, features, width)
+            continue
+        _standardise(state, features)
+        _weigh(state, features, width)
+        marginal, whitened, neighbour = _channels(state)
+        score[i] = marginal + whitened + neighbour
+        if state.parts[at.PART_RECIPROCAL, 0] > 0.0:
+            judged[i] = score[i]
+        if explained:
+            channels[i, at.MARGINAL], channels[i, at.WHITENED], channels[i, at.NEIGHBOUR] = (
+                marginal,
+                whitened,
+                neighbour,
+            )
+        for k in range(at.PARTS):
+            held[features + k] = state.parts[at.PART_VALUE, k]
+        held[features + at.PARTS] = score[i]
+        held[features + at.PARTS + 1] = 1.0 if score[i] > state.pace[at.SUSPECT_ABOVE] else 0.0
+        waiting = min(at.LAG, 4 * seen // 5, max(seen - at.PROMPT, 0))
+        taken = clock[at.LEARNT] + clock[at.REFUSED]
+        if taken < seen - waiting:
+            _learn(state, state.held[taken % at.HELD], features, width)
