@@ -90,7 +90,16 @@ def _is_due(rows: Any) -> Any:
 
 
 @kernel(
-    array(F8, 2, readonly=True), F8, array(F8, 2), array(F8), array(F8), array(F8), array(I8), array(F8), array(I8), array(F8)
+    array(F8, 2, readonly=True),
+    F8,
+    array(F8, 2),
+    array(F8),
+    array(F8),
+    array(F8),
+    array(I8),
+    array(F8),
+    array(I8),
+    array(F8),
 )
 def histogram_tails(
     X: Any,

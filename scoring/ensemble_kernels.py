@@ -19,7 +19,7 @@ ROWS_TYPE: Final = array(F8, 2, readonly=True)
 STATE_TYPE: Final = types.NamedTuple(
     [
         *(array(F8, dimensions) for dimensions in (2, 2, 3, 2, 2, 2, 2)),
-        *(array(types.float32, 3) for _ in range(2)),
+        *(array(types.float32, 2) for _ in range(2)),
         *(array(F8, dimensions) for dimensions in (2, 2, 1, 1)),
         array(I8),
     ],
@@ -28,56 +28,58 @@ STATE_TYPE: Final = types.NamedTuple(
 
 
 @jit
-def _standardise(state: Any, features: Any) -> None:
-    """VALUE = the row at OFFSET on the frozen scale, clipped at REACH."""
+def _standardise(state: Any, values: Any, features: Any) -> None:
+    """A row on the frozen scale: VALUE is clipped at REACH, NEARBY at NEAR, JOINT also centred for whitening."""
     columns = state.columns
     for f in range(features):
-        z = (columns[at.OFFSET, f] - columns[at.MIDDLE, f]) * columns[at.RECIPROCAL, f]
+        z = (values[f] - columns[at.MIDDLE, f]) * columns[at.RECIPROCAL, f]
         columns[at.VALUE, f] = min(max(z, -at.REACH), at.REACH - 1e-9)
+        columns[at.NEARBY, f] = min(max(z, -at.NEAR), at.NEAR)
+        columns[at.JOINT, f] = columns[at.NEARBY, f] - columns[at.WHITE_MEAN, f]
 
 
 @jit
-def _near(z: Any) -> Any:
-    return min(max(z, -at.NEAR), at.NEAR)
+def _bin(value: Any, bins_per_deviation: Any) -> Any:
+    """Place of a clipped value in a histogram; unsigned, which spares numba's check for negative indices."""
+    return np.uint64((value + at.REACH) * bins_per_deviation)
 
 
 @jit
-def _whitened(state: Any, f: Any, start: Any, stop: Any) -> Any:
-    total = 0.0
-    for g in range(start, stop):
-        total += state.whitening[f, g - start] * (
-            _near(state.columns[at.VALUE, g]) - state.columns[at.WHITE_MEAN, g]
-        )
-    return total
-
-
-@jit
-def _white_bin(value: Any) -> Any:
-    return np.int64(0.5 * (min(max(value, -at.REACH), at.REACH - 1e-9) + at.REACH))
+def _whiten_row(state: Any, features: Any, width: Any) -> Any:
+    """WHITENED_VALUE = each block of the row at JOINT, whitened and clipped; gives the sum of squares before clipping."""
+    columns = state.columns
+    squares = 0.0
+    for start in range(0, features, width):
+        stop = min(start + width, features)
+        for f in range(start, stop):
+            value = 0.0
+            for g in range(start, stop):
+                value += state.whitening[f, g - start] * columns[at.JOINT, g]
+            squares += value * value
+            columns[at.WHITENED_VALUE, f] = min(max(value, -at.REACH), at.REACH - 1e-9)
+    return squares
 
 
 @jit
 def _loneliness(state: Any, features: Any) -> Any:
-    """Mean over the sets of 1 − radius of the nearest neighbour's ball / radius of the smallest ball that covers the row."""
-    balls = state.balls
-    distance, best, found = balls[at.BALLS, 0], balls[at.BALLS, 1], balls[at.BALLS + 1, 0]
+    """Mean over the sets of the loneliness of the smallest ball that covers the row at NEARBY, 1 where none does.
+
+    The balls of a set stand from large to small, so the last one that covers is the smallest: 128 lanes and no search.
+    """
+    radius, lonely, distance, found = state.balls[0], state.balls[1], state.balls[2], state.balls[3]
+    for k in range(at.LANES):
+        distance[k] = np.float32(0.0)
+    for f in range(features):
+        z = np.float32(state.columns[at.NEARBY, f])
+        centre = state.centres[f]
+        for k in range(at.LANES):
+            gap = centre[k] - z
+            distance[k] += gap * gap
     for t in range(at.SETS):
-        best[t] = np.float32(3e38)
         found[t] = np.float32(1.0)
-    for j in range(at.BALLS):
+    for j in range(0, at.LANES, at.SETS):
         for t in range(at.SETS):
-            distance[t] = np.float32(0.0)
-        for f in range(features):
-            z = np.float32(_near(state.columns[at.VALUE, f]))
-            centre = state.centres[j, f]
-            for t in range(at.SETS):
-                gap = centre[t] - z
-                distance[t] += gap * gap
-        radius, lonely = balls[j, 0], balls[j, 1]
-        for t in range(at.SETS):
-            covers = (distance[t] <= radius[t]) & (radius[t] < best[t])
-            best[t] = radius[t] if covers else best[t]
-            found[t] = lonely[t] if covers else found[t]
+            found[t] = lonely[j + t] if distance[j + t] <= radius[j + t] else found[t]
     total = 0.0
     for t in range(at.SETS):
         total += found[t]
@@ -86,21 +88,17 @@ def _loneliness(state: Any, features: Any) -> Any:
 
 @jit
 def _weigh(state: Any, features: Any, width: Any) -> None:
-    """PART_VALUE = the seven parts of the row at VALUE."""
-    broad, fine, extreme, tails = 0.0, 0.0, 0.0, 0.0
+    """PART_VALUE = the seven parts of the row that was standardised."""
+    broad, fine, extreme, tails, white = 0.0, 0.0, 0.0, 0.0, 0.0
     for f in range(features):
-        entry = state.table[f, np.int64(4.0 * (state.columns[at.VALUE, f] + at.REACH))]
+        entry = state.table[f, _bin(state.columns[at.VALUE, f], 4.0)]
         broad += entry[0]
         fine += entry[1]
         tails += entry[2]
         extreme = max(extreme, entry[0])
-    distance, white = 0.0, 0.0
-    for start in range(0, features, width):
-        stop = min(start + width, features)
-        for f in range(start, stop):
-            value = _whitened(state, f, start, stop)
-            distance += value * value
-            white += state.white_table[f, _white_bin(value)]
+    distance = _whiten_row(state, features, width)
+    for f in range(features):
+        white += state.white_table[f, _bin(state.columns[at.WHITENED_VALUE, f], 0.5)]
     parts = state.parts[at.PART_VALUE]
     parts[at.BROAD] = broad / features
     parts[at.FINE] = fine / features
@@ -141,11 +139,11 @@ def _first_scale(state: Any, features: Any) -> None:
 
 
 @jit
-def _follow_scale(state: Any, features: Any, rate: Any) -> None:
+def _follow_scale(state: Any, values: Any, features: Any, rate: Any) -> None:
     """Exponentially weighted mean and variance; no row moves them by more than REACH standard deviations."""
     columns = state.columns
     for f in range(features):
-        d = columns[at.OFFSET, f] - columns[at.MEAN, f]
+        d = values[f] - columns[at.MEAN, f]
         reach = at.REACH * math.sqrt(columns[at.VARIANCE, f])
         if reach > 0.0:
             d = min(max(d, -reach), reach)
@@ -156,78 +154,87 @@ def _follow_scale(state: Any, features: Any, rate: Any) -> None:
 @jit
 def _learn_marginals(state: Any, features: Any) -> None:
     for f in range(features):
-        bin_ = np.int64(4.0 * (state.columns[at.VALUE, f] + at.REACH))
-        state.mass[f, bin_] += state.pace[at.MASS_WEIGHT]
+        state.mass[f, _bin(state.columns[at.VALUE, f], 4.0)] += state.pace[at.MASS_WEIGHT]
 
 
 @jit
 def _learn_whitened(state: Any, features: Any, width: Any) -> None:
-    for start in range(0, features, width):
-        stop = min(start + width, features)
-        for f in range(start, stop):
-            state.white_mass[f, _white_bin(_whitened(state, f, start, stop))] += state.pace[at.MASS_WEIGHT]
+    _whiten_row(state, features, width)
+    for f in range(features):
+        state.white_mass[f, _bin(state.columns[at.WHITENED_VALUE, f], 0.5)] += state.pace[at.MASS_WEIGHT]
 
 
 @jit
 def _learn_covariance(state: Any, features: Any, width: Any, rate: Any) -> None:
+    """Exponentially weighted covariance within each block; overwrites JOINT."""
     columns = state.columns
     for f in range(features):
-        columns[at.OFFSET, f] = _near(columns[at.VALUE, f]) - columns[at.JOINT_MEAN, f]
-        columns[at.JOINT_MEAN, f] += rate * columns[at.OFFSET, f]
-    for f in range(features):
-        start = f - f % width
-        for g in range(start, f + 1):
-            old = state.covariance[f, g - start]
-            state.covariance[f, g - start] = (1.0 - rate) * (
-                old + rate * columns[at.OFFSET, f] * columns[at.OFFSET, g]
-            )
+        columns[at.JOINT, f] = columns[at.NEARBY, f] - columns[at.JOINT_MEAN, f]
+        columns[at.JOINT_MEAN, f] += rate * columns[at.JOINT, f]
+    for start in range(0, features, width):
+        for f in range(start, min(start + width, features)):
+            for g in range(start, f + 1):
+                product = rate * columns[at.JOINT, f] * columns[at.JOINT, g]
+                state.covariance[f, g - start] = (1.0 - rate) * (state.covariance[f, g - start] + product)
 
 
 @jit
 def _learn_ball(state: Any, features: Any) -> None:
-    """Let the row take a place in one of the sets, so that each holds a sample with an exponential memory."""
+    """Let the row take a place in one of the sets, so that together they hold a sample with an exponential memory."""
     clock = state.clock
     place = clock[at.FILLED]
-    if place < at.SETS * at.BALLS:
+    if place < at.LANES:
         clock[at.FILLED] = place + 1
     else:
-        word = np.uint64(clock[at.RANDOM])
-        word ^= word << np.uint64(13)
-        word ^= word >> np.uint64(7)
-        word ^= word << np.uint64(17)
-        clock[at.RANDOM] = np.int64(word)
-        drawn = np.float64(word >> np.uint64(11)) * 2.0**-53
-        place = np.int64(drawn * min(np.float64(clock[at.LEARNT]), at.MEMORY))
-        if place >= at.SETS * at.BALLS:
-            return
-    t, j = place % at.SETS, place // at.SETS
-    for f in range(features):
-        state.centres[j, f, t] = np.float32(_near(state.columns[at.VALUE, f]))
-    members = at.BALLS if clock[at.FILLED] == at.SETS * at.BALLS else j + 1
-    for a in range(at.BALLS):
-        state.balls[a, 0, t] = np.float32(-1.0)
-        if a < members:
-            state.balls[a, 0, t] = _nearest(state, features, members, a, t)[0]
-    for a in range(members):
-        own, nearest = _nearest(state, features, members, a, t)
-        ratio = (np.float64(state.balls[nearest, 0, t]) + 1e-9) / (np.float64(own) + 1e-9)
-        state.balls[a, 1, t] = np.float32(1.0 - math.sqrt(ratio))
+        word = clock[at.RANDOM]  # xorshift (Marsaglia 2003), 32 bits
+        word ^= (word << 13) & 0xFFFFFFFF
+        word ^= word >> 17
+        word ^= (word << 5) & 0xFFFFFFFF
+        clock[at.RANDOM] = word
+        place = np.int64(word * 2.0**-32 * min(clock[at.LEARNT], at.MEMORY))
+    if place < at.LANES:
+        for f in range(features):
+            state.centres[f, place] = np.float32(state.columns[at.NEARBY, f])
+        _measure_set(state, features, place % at.SETS, -(-clock[at.FILLED] // at.SETS))
 
 
 @jit
-def _nearest(state: Any, features: Any, members: Any, a: Any, t: Any) -> Any:
-    """Squared distance to the nearest other centre of a set, and which it is; −1 where there is no other."""
-    nearest, which = np.float32(-1.0), a
-    for b in range(members):
-        if b == a:
-            continue
-        distance = np.float32(0.0)
-        for f in range(features):
-            gap = state.centres[a, f, t] - state.centres[b, f, t]
-            distance += gap * gap
-        if nearest < np.float32(0.0) or distance < nearest:
-            nearest, which = distance, b
-    return nearest, which
+def _measure_set(state: Any, features: Any, t: Any, members: Any) -> None:
+    """Radius (squared distance to the nearest other centre) and loneliness of each ball of a set, from large to small.
+
+    A place that was never filled has radius −1 and covers nothing.
+    """
+    radius, lonely = state.balls[0], state.balls[1]
+    nearest = np.empty(at.BALLS, np.int64)
+    for a in range(members):
+        radius[a * at.SETS + t] = np.float32(-1.0)
+        nearest[a] = a
+        for b in range(members):
+            distance = np.float32(0.0)
+            for f in range(features):
+                gap = state.centres[f, a * at.SETS + t] - state.centres[f, b * at.SETS + t]
+                distance += gap * gap
+            if b != a and (nearest[a] == a or distance < radius[a * at.SETS + t]):
+                radius[a * at.SETS + t] = distance
+                nearest[a] = b
+    for a in range(members):
+        around = np.float64(radius[nearest[a] * at.SETS + t]) + 1e-9
+        lonely[a * at.SETS + t] = np.float32(1.0 - math.sqrt(around / (radius[a * at.SETS + t] + 1e-9)))
+    for a in range(1, members):
+        for b in range(a * at.SETS + t, t, -at.SETS):
+            before = b - at.SETS
+            if radius[b] <= radius[before]:
+                break
+            radius[b], radius[before] = radius[before], radius[b]
+            lonely[b], lonely[before] = lonely[before], lonely[b]
+            for f in range(features):
+                centre = state.centres[f]
+                centre[b], centre[before] = centre[before], centre[b]
+
+
+@jit
+def _surprise(mass: Any, over: Any, nothing: Any) -> Any:
+    return over - math.log(mass + at.EMPTY) if mass > 0.0 else nothing
 
 
 @jit
@@ -242,30 +249,26 @@ def _refresh_tables(state: Any, features: Any) -> None:
     unit = 1.0 / pace[at.MASS_WEIGHT]
     total = state.mass[0].sum() * unit
     over = math.log(total + 1.0)
+    nothing = over - math.log(at.EMPTY)
     for f in range(features):
         deviation = math.sqrt(columns[at.VARIANCE, f])
         columns[at.MIDDLE, f] = columns[at.MEAN, f]
-        columns[at.RECIPROCAL, f] = 1.0 / deviation if deviation > 1.0 / at.UNVARIED else at.UNVARIED
+        columns[at.RECIPROCAL, f] = 1.0 / max(deviation, 1.0 / at.UNVARIED)
         left = 0.0
         for start in range(0, at.BINS, 8):
-            broad = 0.0
-            for b in range(start, start + 8):
-                broad += state.mass[f, b]
-            broad = over - math.log(broad * unit + at.EMPTY)
+            broad = _surprise(state.mass[f, start : start + 8].sum() * unit, over, nothing)
             for b in range(start, start + 8):
                 here = state.mass[f, b] * unit
                 left += here
-                fine = here + state.mass[f, b ^ 1] * unit
-                tail = max(min(left, total - left + here), 0.0)
                 state.table[f, b, 0] = broad
-                state.table[f, b, 1] = over - math.log(fine + at.EMPTY)
-                state.table[f, b, 2] = over - math.log(tail + at.EMPTY)
+                state.table[f, b, 1] = _surprise(here + state.mass[f, b ^ 1] * unit, over, nothing)
+                state.table[f, b, 2] = _surprise(min(left, total - left + here), over, nothing)
         for b in range(at.WHITE_BINS):
-            state.white_table[f, b] = over - math.log(state.white_mass[f, b] * unit + at.EMPTY)
+            state.white_table[f, b] = _surprise(state.white_mass[f, b] * unit, over, nothing)
 
 
 @jit
-def _whiten(state: Any, features: Any, width: Any) -> None:
+def _solve_whitening(state: Any, features: Any, width: Any) -> None:
     """(covariance + RIDGE)^−½ of each block, by Jacobi's rotations."""
     for start in range(0, features, width):
         size = min(width, features - start)
@@ -305,13 +308,10 @@ def _rotate(a: Any, v: Any, p: Any, q: Any, size: Any) -> None:
     c = 1.0 / math.sqrt(t * t + 1.0)
     s = t * c
     for k in range(size):
-        x, y = a[k, p], a[k, q]
-        a[k, p], a[k, q] = c * x - s * y, s * x + c * y
+        a[k, p], a[k, q] = c * a[k, p] - s * a[k, q], s * a[k, p] + c * a[k, q]
+        v[k, p], v[k, q] = c * v[k, p] - s * v[k, q], s * v[k, p] + c * v[k, q]
     for k in range(size):
-        x, y = a[p, k], a[q, k]
-        a[p, k], a[q, k] = c * x - s * y, s * x + c * y
-        x, y = v[k, p], v[k, q]
-        v[k, p], v[k, q] = c * x - s * y, s * x + c * y
+        a[p, k], a[q, k] = c * a[p, k] - s * a[q, k], s * a[p, k] + c * a[q, k]
 
 
 @jit
@@ -329,12 +329,11 @@ def _follow_parts(state: Any, held: Any, features: Any) -> None:
 @jit
 def _freeze_parts(state: Any) -> None:
     """Freeze the scale of the parts, and the score from which on a row is suspect."""
+    parts = state.parts
     if state.clock[at.WEIGHED] >= at.UNSCORED:
         for k in range(at.PARTS):
-            state.parts[at.PART_MIDDLE, k] = state.parts[at.PART_MEAN, k]
-            state.parts[at.PART_RECIPROCAL, k] = 1.0 / math.sqrt(
-                state.parts[at.PART_VARIANCE, k] + at.VARIANCE_FLOOR
-            )
+            parts[at.PART_MIDDLE, k] = parts[at.PART_MEAN, k]
+            parts[at.PART_RECIPROCAL, k] = 1.0 / math.sqrt(parts[at.PART_VARIANCE, k] + at.VARIANCE_FLOOR)
     if state.clock[at.LEARNT] >= at.TRUSTED:
         allowed = at.SUSPECT * state.gate_mass.sum()
         above, start = 0.0, at.GATE_BINS
@@ -350,12 +349,11 @@ def _admitted(state: Any, suspect: Any) -> Any:
     pace = state.pace
     pace[at.TOKENS] = min(pace[at.TOKENS] + at.SUSPECT, at.MAX_TOKENS)
     pace[at.SHARE] += at.SHARE_RATE * (suspect - pace[at.SHARE])
-    if suspect == 0.0 or pace[at.SHARE] > at.OPEN_ABOVE:
-        return True
-    if pace[at.TOKENS] >= 1.0:
+    paid = suspect == 0.0 or pace[at.SHARE] > at.OPEN_ABOVE
+    if not paid and pace[at.TOKENS] >= 1.0:
         pace[at.TOKENS] -= 1.0
-        return True
-    return False
+        paid = True
+    return paid
 
 
 @jit
@@ -367,10 +365,8 @@ def _learn(state: Any, held: Any, features: Any, width: Any) -> None:
         return
     clock[at.LEARNT] += 1
     rate = max(1.0 / clock[at.LEARNT], at.SLOWEST)
-    for f in range(features):
-        state.columns[at.OFFSET, f] = held[f]
-    _follow_scale(state, features, rate)
-    _standardise(state, features)
+    _follow_scale(state, held, features, rate)
+    _standardise(state, held, features)
     _learn_marginals(state, features)
     _learn_whitened(state, features, width)
     _learn_covariance(state, features, width, rate)
@@ -380,7 +376,7 @@ def _learn(state: Any, held: Any, features: Any, width: Any) -> None:
     state.gate_mass[np.int64(min(max(step, 0.0), at.GATE_BINS - 1.0))] += pace[at.MASS_WEIGHT]
     pace[at.MASS_WEIGHT] *= at.GROWTH
     if clock[at.LEARNT] == clock[at.NEXT_WHITENING]:
-        _whiten(state, features, width)
+        _solve_whitening(state, features, width)
         clock[at.NEXT_WHITENING] += min(clock[at.LEARNT], at.WHITENING_EVERY)
     if clock[at.LEARNT] >= clock[at.NEXT_TABLES]:
         clock[at.NEXT_TABLES] += min(clock[at.LEARNT] // 8, at.REFRESH)
@@ -396,17 +392,13 @@ def _begin(state: Any, features: Any, width: Any) -> None:
     _refresh_tables(state, features)
     for i in range(at.GRACE):
         clock[at.LEARNT] += 1
-        for f in range(features):
-            state.columns[at.OFFSET, f] = state.held[i, f]
-        _standardise(state, features)
+        _standardise(state, state.held[i], features)
         _learn_marginals(state, features)
         _learn_covariance(state, features, width, 1.0 / clock[at.LEARNT])
         _learn_ball(state, features)
-    _whiten(state, features, width)
+    _solve_whitening(state, features, width)
     for i in range(at.GRACE):
-        for f in range(features):
-            state.columns[at.OFFSET, f] = state.held[i, f]
-        _standardise(state, features)
+        _standardise(state, state.held[i], features)
         _learn_whitened(state, features, width)
     _refresh_tables(state, features)
     clock[at.NEXT_WHITENING] = 2 * at.GRACE
@@ -446,26 +438,22 @@ def score_ensemble(X: Any, state: Any, skipped: Any, channels: Any, judged: Any,
         for f in range(features):
             if seen == 0:
                 columns[at.ORIGIN, f] = X[i, f]
-            columns[at.OFFSET, f] = min(max(X[i, f] - columns[at.ORIGIN, f], -at.FARTHEST), at.FARTHEST)
-            held[f] = columns[at.OFFSET, f]
+            held[f] = min(max(X[i, f] - columns[at.ORIGIN, f], -at.FARTHEST), at.FARTHEST)
         seen += 1
         clock[at.SEEN] = seen
         if seen <= at.GRACE:
             if seen == at.GRACE:
                 _begin(state, features, width)
             continue
-        _standardise(state, features)
+        _standardise(state, held, features)
         _weigh(state, features, width)
         marginal, whitened, neighbour = _channels(state)
         score[i] = marginal + whitened + neighbour
         if state.parts[at.PART_RECIPROCAL, 0] > 0.0:
             judged[i] = score[i]
         if explained:
-            channels[i, at.MARGINAL], channels[i, at.WHITENED], channels[i, at.NEIGHBOUR] = (
-                marginal,
-                whitened,
-                neighbour,
-            )
+            channel = channels[i]
+            channel[at.MARGINAL], channel[at.WHITENED], channel[at.NEIGHBOUR] = marginal, whitened, neighbour
         for k in range(at.PARTS):
             held[features + k] = state.parts[at.PART_VALUE, k]
         held[features + at.PARTS] = score[i]

@@ -37,6 +37,7 @@ REFRESH: Final = 256
 WHITENING_EVERY: Final = 32_768
 SETS: Final = 16
 BALLS: Final = 8
+LANES: Final = SETS * BALLS
 BLOCK: Final = 32
 """Features that are whitened together at most."""
 RIDGE: Final = 0.01
@@ -62,7 +63,9 @@ BROAD, FINE, EXTREME, TAILS, DISTANCE, WHITE, LONELY = range(7)
 """Parts of a row's score, see ``score_ensemble``."""
 PARTS: Final = 7
 
-ORIGIN, MEAN, VARIANCE, MIDDLE, RECIPROCAL, JOINT_MEAN, WHITE_MEAN, VALUE, OFFSET = range(9)
+ORIGIN, MEAN, VARIANCE, MIDDLE, RECIPROCAL, JOINT_MEAN, WHITE_MEAN, VALUE, NEARBY, JOINT, WHITENED_VALUE = (
+    range(11)
+)
 """Rows of ``columns``."""
 PART_MEAN, PART_VARIANCE, PART_MIDDLE, PART_RECIPROCAL, PART_VALUE = range(5)
 """Rows of ``parts``."""
@@ -78,7 +81,7 @@ class EnsembleState(NamedTuple):
     """All that the score of the next row depends on."""
 
     columns: NDArray[np.float64]
-    """(9, features)."""
+    """(11, features)."""
     mass: NDArray[np.float64]
     """(features, BINS): decayed counts of standardised values."""
     table: NDArray[np.float64]
@@ -90,9 +93,9 @@ class EnsembleState(NamedTuple):
     """(features, width of a block): row f against the features of its block, up to itself."""
     whitening: NDArray[np.float64]
     centres: NDArray[np.float32]
-    """(BALLS, features, SETS): sampled rows, one column a set."""
+    """(features, LANES): sampled rows; the balls of set t are the lanes t, t + SETS, …"""
     balls: NDArray[np.float32]
-    """(BALLS + 2, 2, SETS): squared radius and loneliness of each ball; the last two are scratch."""
+    """(4, LANES): squared radius and loneliness of each ball; two rows of scratch."""
     held: NDArray[np.float64]
     """(HELD, features + PARTS + 2): rows that wait to be learnt: values, parts, score, whether suspect."""
     parts: NDArray[np.float64]
@@ -110,22 +113,22 @@ def new_state(features: int, seed: int) -> EnsembleState:
     blocks = -(-features // BLOCK)
     width = -(-features // blocks)
     state = EnsembleState(
-        columns=np.zeros((9, features)),
+        columns=np.zeros((11, features)),
         mass=np.zeros((features, BINS)),
         table=np.zeros((features, BINS, 3)),
         white_mass=np.zeros((features, WHITE_BINS)),
         white_table=np.zeros((features, WHITE_BINS)),
         covariance=np.zeros((features, width)),
         whitening=np.zeros((features, width)),
-        centres=np.zeros((BALLS, features, SETS), np.float32),
-        balls=np.full((BALLS + 2, 2, SETS), -1.0, np.float32),
+        centres=np.zeros((features, LANES), np.float32),
+        balls=np.full((4, LANES), -1.0, np.float32),
         held=np.zeros((HELD, features + PARTS + 2)),
         parts=np.zeros((5, PARTS)),
         gate_mass=np.zeros(GATE_BINS),
         pace=np.array([1.0, MAX_TOKENS, 0.0, NEVER]),
         clock=np.zeros(8, np.int64),
     )
-    state.clock[RANDOM] = (seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % 2**63 or 1
+    state.clock[RANDOM] = (seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % 2**64 >> 32 or 1
     return state
 
 
@@ -137,6 +140,6 @@ def is_sound(state: EnsembleState) -> bool:
         and all((each >= 0.0).all() for each in (state.mass, state.white_mass, state.gate_mass))
         and state.pace[MASS_WEIGHT] >= 1.0
         and (clock >= 0).all()
-        and clock[FILLED] <= SETS * BALLS
+        and clock[FILLED] <= LANES
         and 0 <= clock[SEEN] - clock[LEARNT] - clock[REFUSED] <= HELD
     )

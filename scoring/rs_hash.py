@@ -61,7 +61,9 @@ class RSHash(Detector):
         edge = 1.0 / math.sqrt(SAMPLE)
         self._width = chance.uniform(edge, 1.0 - edge, grids)
         most = np.log(SAMPLE) / np.log(np.maximum(2.0, 1.0 / self._width))
-        joined = chance.integers(np.floor(1.0 + 0.5 * most).astype(np.int64), np.floor(most).astype(np.int64) + 1)
+        joined = chance.integers(
+            np.floor(1.0 + 0.5 * most).astype(np.int64), np.floor(most).astype(np.int64) + 1
+        )
         self._dimensions = np.minimum(joined, self.features)
         deepest = int(self._dimensions.max())
         self._chosen = np.zeros((grids, deepest), np.int64)

@@ -20,8 +20,8 @@ TAIL_ORIGIN: Final = TAIL_BINS // 2
 BINS_PER_OCTAVE: Final = 32
 TAIL_FIRST: Final = 64
 """Scores that are kept as they are before there is a histogram."""
-TAIL_CEILING: Final = 700.0
-"""−ln p never exceeds this: exp(−700) is still a positive float64."""
+FARTHEST: Final = 1e140
+"""Scores are clipped here, so that squares stay finite."""
 TAIL_PER_Q: Final = 20.0
 """The tail is this many times the rate at which it should be most exact."""
 MIN_SHAPE: Final = -0.3
@@ -29,9 +29,11 @@ MAX_SHAPE: Final = 0.5
 SHAPELESS: Final = 1e-6
 DEEP: Final = 12.0
 """Nats into a tail with an end point, from where on it goes on in a straight line."""
+DEEPEST: Final = 600.0
+"""exp(−600) times the smallest share is still a positive float64."""
 
 CENTRE, INVERSE, EDGE, BASE, SHAPE, SCALE, WEIGHT = range(7)
-"""Places in ``TailState.line``: place and 1/unit of the grid; where the tail begins, −ln p there, its Pareto shape and
+"""Places in ``TailState.line``: place and 1/unit of the grid; where the tail begins, p there, its Pareto shape and
 scale; the weight of the next score (forward decay)."""
 
 SEEN_SCORES, NEXT_REFRESH, NEXT_GRID = range(3)
@@ -44,7 +46,7 @@ class TailState(NamedTuple):
     mass: NDArray[np.float64]
     """(TAIL_BINS,): decayed counts on the log-linear grid."""
     table: NDArray[np.float64]
-    """(TAIL_BINS + 1,): −ln of the share of scores above each edge, as of the last refresh."""
+    """(TAIL_BINS + 1,): share of the scores above each edge, as of the last refresh."""
     line: NDArray[np.float64]
     """(7,)."""
     first: NDArray[np.float64]
@@ -75,8 +77,7 @@ def _edge(line: Any, place: Any) -> Any:
 
 
 @jit
-def _surprise(tail: Any, score: Any) -> Any:
-    """−ln p of a score."""
+def _p_value(tail: Any, score: Any, place: Any) -> Any:
     line = tail.line
     seen = tail.clock[SEEN_SCORES]
     if seen < TAIL_FIRST:
@@ -84,49 +85,47 @@ def _surprise(tail: Any, score: Any) -> Any:
         for i in range(seen):
             if tail.first[i] >= score:
                 above += 1.0
-        return math.log((seen + 1.0) / above)
+        return above / (seen + 1.0)
     excess = score - line[EDGE]
     if excess <= 0.0:
-        place = _place(line, score)
-        i = np.int64(place)
-        low = tail.table[i]
-        return min(low + (place - i) * (tail.table[i + 1] - low), line[BASE])
+        i = np.uint64(place)
+        low, high = tail.table[i], tail.table[i + np.uint64(1)]
+        return max(low + (place - i) * (high - low), line[BASE])
     excess /= line[SCALE]
     shape = line[SHAPE]
     deep = excess
     if shape > SHAPELESS:
         deep = math.log1p(shape * excess) / shape
     elif shape < -SHAPELESS:
-        turn = (1.0 - math.exp(DEEP * shape)) / -shape
-        deep = (
-            math.log1p(shape * excess) / shape
-            if excess < turn
-            else DEEP + (excess - turn) / (1.0 + shape * turn)
-        )
-    return min(line[BASE] + deep, TAIL_CEILING)
+        turn = math.expm1(DEEP * shape) / shape
+        if excess < turn:
+            deep = math.log1p(shape * excess) / shape
+        else:
+            deep = DEEP + (excess - turn) / (1.0 + shape * turn)
+    return line[BASE] * math.exp(-min(deep, DEEPEST))
 
 
 @jit
-def _count(tail: Any, score: Any, growth: Any, share: Any) -> None:
+def _count(tail: Any, score: Any, place: Any, growth: Any, share: Any) -> None:
     """Learn a score."""
-    line = tail.line
-    seen = tail.clock[SEEN_SCORES]
-    tail.clock[SEEN_SCORES] = seen + 1
-    if seen < TAIL_FIRST:
-        tail.first[seen] = score
-        if seen + 1 < TAIL_FIRST:
+    line, clock = tail.line, tail.clock
+    clock[SEEN_SCORES] += 1
+    seen = clock[SEEN_SCORES]
+    if seen <= TAIL_FIRST:
+        tail.first[seen - 1] = score
+        if seen < TAIL_FIRST:
             return
         _first_grid(tail, growth)
-        tail.clock[NEXT_GRID] = 2 * TAIL_FIRST
+        clock[NEXT_GRID] = 2 * TAIL_FIRST
     else:
-        tail.mass[np.int64(_place(line, score))] += line[WEIGHT]
+        tail.mass[np.uint64(place)] += line[WEIGHT]
         line[WEIGHT] *= growth
-        if seen + 1 < tail.clock[NEXT_REFRESH]:
+        if seen < clock[NEXT_REFRESH]:
             return
-    if seen + 1 >= tail.clock[NEXT_GRID]:
-        tail.clock[NEXT_GRID] = min(2 * (seen + 1), seen + 65_536)
+    if seen >= clock[NEXT_GRID]:
+        clock[NEXT_GRID] = min(2 * seen, seen + 65_536)
         _new_grid(tail)
-    tail.clock[NEXT_REFRESH] = seen + 1 + min(max((seen + 1) // 16, 1), 1024)
+    clock[NEXT_REFRESH] = seen + min(seen // 16, 1024)
     _refresh_tail(tail, share)
 
 
@@ -134,7 +133,7 @@ def _count(tail: Any, score: Any, growth: Any, share: Any) -> None:
 def _unit(low: Any, middle: Any, high: Any) -> Any:
     """The unit of a grid: half the way between the outer deciles, or what is left of it when many scores are equal."""
     unit = 0.5 * (high - low)
-    return unit if unit > 0.0 else max(abs(middle), 1.0) * 1e-6
+    return max(unit, 1e-12 * abs(middle), 1.0 / FARTHEST) if unit > 0.0 else 1e-6 * max(abs(middle), 1.0)
 
 
 @jit
@@ -211,17 +210,11 @@ def _refresh_tail(tail: Any, share: Any) -> None:
         line[SHAPE], line[SCALE] = shape, mean * (1.0 - shape)
     line[EDGE] = edge
     half = 0.5 * line[WEIGHT]
-    over = math.log(total + line[WEIGHT])
     above = 0.0
-    last = over - math.log(half)
-    table[TAIL_BINS] = last
-    for i in range(TAIL_BINS - 1, -1, -1):
-        above += mass[i]
-        if mass[i] > 0.0:
-            last = over - math.log(above + half)
-        table[i] = max(last, 0.0)
-    for i in range(TAIL_BINS + 1):
-        table[i] += i * 1e-9  # ranks stay apart where no score ever fell
+    for i in range(TAIL_BINS, -1, -1):
+        above += mass[i] if i < TAIL_BINS else 0.0
+        # The factor keeps ranks apart where no score ever fell.
+        table[i] = (above + half) / (total + half) * (1.0 - i * 1e-9)
     line[BASE] = table[start]
 
 
@@ -242,9 +235,10 @@ def calibrate_tail(scores: Any, growth: Any, share: Any, tail: Any, skipped: Any
             skipped[0] += 1
             p_value[i] = 1.0
             continue
-        score = scores[i]
-        p_value[i] = math.exp(-_surprise(tail, score))
-        _count(tail, score, growth, share)
+        score = min(max(scores[i], -FARTHEST), FARTHEST)
+        place = _place(tail.line, score)
+        p_value[i] = _p_value(tail, score, place)
+        _count(tail, score, place, growth, share)
 
 
 def new_tail() -> TailState:
@@ -252,7 +246,7 @@ def new_tail() -> TailState:
     return TailState(
         mass=np.zeros(TAIL_BINS),
         table=np.zeros(TAIL_BINS + 1),
-        line=np.array([0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0]),
+        line=np.array([0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0]),
         first=np.zeros(TAIL_FIRST),
         clock=np.zeros(3, np.int64),
     )
@@ -263,6 +257,7 @@ def is_sound(tail: TailState) -> bool:
     return bool(
         all(np.isfinite(each).all() for each in tail)
         and (tail.mass >= 0.0).all()
+        and (tail.table >= 0.0).all()
         and tail.line[INVERSE] > 0.0
         and tail.line[WEIGHT] >= 1.0
         and tail.clock[SEEN_SCORES] >= 0
@@ -321,10 +316,10 @@ class TailCalibrator:
     @property
     def threshold(self) -> float:
         """The score whose p-value is q; infinite during the first 64 scores."""
-        tail, level = self._stream.tail, -math.log(self._stream.q)
+        tail = self._stream.tail
         if tail.clock[SEEN_SCORES] < TAIL_FIRST:
             return math.inf
-        deep = max(level - tail.line[BASE], 0.0)
+        deep = max(math.log(tail.line[BASE] / self._stream.q), 0.0)
         shape = tail.line[SHAPE]
         if abs(shape) > SHAPELESS:
             turn = min(deep, DEEP) if shape < 0.0 else deep
