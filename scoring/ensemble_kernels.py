@@ -28,10 +28,9 @@ STATE_TYPE: Final = types.NamedTuple(
 
 
 @jit
-def _standardise(state: Any, values: Any, features: Any) -> None:
+def _standardise(columns: Any, values: Any) -> None:
     """A row on the frozen scale: VALUE is clipped at REACH, NEARBY at NEAR, JOINT also centred for whitening."""
-    columns = state.columns
-    for f in range(features):
+    for f in range(columns.shape[1]):
         z = (values[f] - columns[at.MIDDLE, f]) * columns[at.RECIPROCAL, f]
         columns[at.VALUE, f] = min(max(z, -at.REACH), at.REACH - 1e-9)
         columns[at.NEARBY, f] = min(max(z, -at.NEAR), at.NEAR)
@@ -45,33 +44,33 @@ def _bin(value: Any, bins_per_deviation: Any) -> Any:
 
 
 @jit
-def _whiten_row(state: Any, features: Any, width: Any) -> Any:
+def _whiten_row(columns: Any, whitening: Any) -> Any:
     """WHITENED_VALUE = each block of the row at JOINT, whitened and clipped; gives the sum of squares before clipping."""
-    columns = state.columns
+    features, width = whitening.shape
     squares = 0.0
     for start in range(0, features, width):
         stop = min(start + width, features)
         for f in range(start, stop):
             value = 0.0
             for g in range(start, stop):
-                value += state.whitening[f, g - start] * columns[at.JOINT, g]
+                value += whitening[f, g - start] * columns[at.JOINT, g]
             squares += value * value
             columns[at.WHITENED_VALUE, f] = min(max(value, -at.REACH), at.REACH - 1e-9)
     return squares
 
 
 @jit
-def _loneliness(state: Any, features: Any) -> Any:
+def _loneliness(nearby: Any, centres: Any, balls: Any) -> Any:
     """Mean over the sets of the loneliness of the smallest ball that covers the row at NEARBY, 1 where none does.
 
     The balls of a set stand from large to small, so the last one that covers is the smallest: 128 lanes and no search.
     """
-    radius, lonely, distance, found = state.balls[0], state.balls[1], state.balls[2], state.balls[3]
+    radius, lonely, distance, found = balls[0], balls[1], balls[2], balls[3]
     for k in range(at.LANES):
         distance[k] = np.float32(0.0)
-    for f in range(features):
-        z = np.float32(state.columns[at.NEARBY, f])
-        centre = state.centres[f]
+    for f in range(nearby.shape[0]):
+        z = np.float32(nearby[f])
+        centre = centres[f]
         for k in range(at.LANES):
             gap = centre[k] - z
             distance[k] += gap * gap
@@ -79,7 +78,8 @@ def _loneliness(state: Any, features: Any) -> Any:
         found[t] = np.float32(1.0)
     for j in range(0, at.LANES, at.SETS):
         for t in range(at.SETS):
-            found[t] = lonely[j + t] if distance[j + t] <= radius[j + t] else found[t]
+            own, before = lonely[j + t], found[t]  # loaded before the choice, or the loop would branch
+            found[t] = own if distance[j + t] <= radius[j + t] else before
     total = 0.0
     for t in range(at.SETS):
         total += found[t]
@@ -87,32 +87,31 @@ def _loneliness(state: Any, features: Any) -> Any:
 
 
 @jit
-def _weigh(state: Any, features: Any, width: Any) -> None:
-    """PART_VALUE = the seven parts of the row that was standardised."""
+def _weigh(columns: Any, table: Any, whitening: Any, white_table: Any, parts: Any) -> None:
+    """PART_VALUE = the parts of the row that was standardised, but for its loneliness."""
+    features = columns.shape[1]
     broad, fine, extreme, tails, white = 0.0, 0.0, 0.0, 0.0, 0.0
     for f in range(features):
-        entry = state.table[f, _bin(state.columns[at.VALUE, f], 4.0)]
-        broad += entry[0]
-        fine += entry[1]
-        tails += entry[2]
-        extreme = max(extreme, entry[0])
-    distance = _whiten_row(state, features, width)
+        b = _bin(columns[at.VALUE, f], 4.0)
+        broad += table[f, b, 0]
+        fine += table[f, b, 1]
+        tails += table[f, b, 2]
+        extreme = max(extreme, table[f, b, 0])
+    distance = _whiten_row(columns, whitening)
     for f in range(features):
-        white += state.white_table[f, _bin(state.columns[at.WHITENED_VALUE, f], 0.5)]
-    parts = state.parts[at.PART_VALUE]
-    parts[at.BROAD] = broad / features
-    parts[at.FINE] = fine / features
-    parts[at.EXTREME] = extreme
-    parts[at.TAILS] = tails / features
-    parts[at.DISTANCE] = math.log(distance / features + at.EMPTY)
-    parts[at.WHITE] = white / features
-    parts[at.LONELY] = _loneliness(state, features)
+        white += white_table[f, _bin(columns[at.WHITENED_VALUE, f], 0.5)]
+    value = parts[at.PART_VALUE]
+    value[at.BROAD] = broad / features
+    value[at.FINE] = fine / features
+    value[at.EXTREME] = extreme
+    value[at.TAILS] = tails / features
+    value[at.DISTANCE] = math.log(distance / features + at.EMPTY)
+    value[at.WHITE] = white / features
 
 
 @jit
-def _channels(state: Any) -> Any:
+def _channels(parts: Any) -> Any:
     """The parts on their common scale: what single features say, what they say together, and how far the neighbours are."""
-    parts = state.parts
     marginal, whitened, neighbour = 0.0, 0.0, 0.0
     for k in range(at.PARTS):
         z = (parts[at.PART_VALUE, k] - parts[at.PART_MIDDLE, k]) * parts[at.PART_RECIPROCAL, k]
@@ -126,11 +125,10 @@ def _channels(state: Any) -> Any:
 
 
 @jit
-def _first_scale(state: Any, features: Any) -> None:
+def _first_scale(columns: Any, held: Any) -> None:
     """Median and outer deciles of the rows of the grace period, so that one wild row among them does not set the scale."""
-    columns = state.columns
-    for f in range(features):
-        ordered = np.sort(state.held[: at.GRACE, f])
+    for f in range(columns.shape[1]):
+        ordered = np.sort(held[: at.GRACE, f])
         spread = (ordered[28] - ordered[3]) / 2.5631
         if not spread > 0.0:
             spread = ordered[at.GRACE - 1] - ordered[0]
@@ -139,10 +137,9 @@ def _first_scale(state: Any, features: Any) -> None:
 
 
 @jit
-def _follow_scale(state: Any, values: Any, features: Any, rate: Any) -> None:
+def _follow_scale(columns: Any, values: Any, rate: Any) -> None:
     """Exponentially weighted mean and variance; no row moves them by more than REACH standard deviations."""
-    columns = state.columns
-    for f in range(features):
+    for f in range(columns.shape[1]):
         d = values[f] - columns[at.MEAN, f]
         reach = at.REACH * math.sqrt(columns[at.VARIANCE, f])
         if reach > 0.0:
@@ -152,22 +149,15 @@ def _follow_scale(state: Any, values: Any, features: Any, rate: Any) -> None:
 
 
 @jit
-def _learn_marginals(state: Any, features: Any) -> None:
-    for f in range(features):
-        state.mass[f, _bin(state.columns[at.VALUE, f], 4.0)] += state.pace[at.MASS_WEIGHT]
+def _learn_bins(mass: Any, values: Any, bins_per_deviation: Any, weight: Any) -> None:
+    for f in range(values.shape[0]):
+        mass[f, _bin(values[f], bins_per_deviation)] += weight
 
 
 @jit
-def _learn_whitened(state: Any, features: Any, width: Any) -> None:
-    _whiten_row(state, features, width)
-    for f in range(features):
-        state.white_mass[f, _bin(state.columns[at.WHITENED_VALUE, f], 0.5)] += state.pace[at.MASS_WEIGHT]
-
-
-@jit
-def _learn_covariance(state: Any, features: Any, width: Any, rate: Any) -> None:
+def _learn_covariance(columns: Any, covariance: Any, rate: Any) -> None:
     """Exponentially weighted covariance within each block; overwrites JOINT."""
-    columns = state.columns
+    features, width = covariance.shape
     for f in range(features):
         columns[at.JOINT, f] = columns[at.NEARBY, f] - columns[at.JOINT_MEAN, f]
         columns[at.JOINT_MEAN, f] += rate * columns[at.JOINT, f]
@@ -175,13 +165,12 @@ def _learn_covariance(state: Any, features: Any, width: Any, rate: Any) -> None:
         for f in range(start, min(start + width, features)):
             for g in range(start, f + 1):
                 product = rate * columns[at.JOINT, f] * columns[at.JOINT, g]
-                state.covariance[f, g - start] = (1.0 - rate) * (state.covariance[f, g - start] + product)
+                covariance[f, g - start] = (1.0 - rate) * (covariance[f, g - start] + product)
 
 
 @jit
-def _learn_ball(state: Any, features: Any) -> None:
+def _learn_ball(nearby: Any, centres: Any, balls: Any, clock: Any) -> None:
     """Let the row take a place in one of the sets, so that together they hold a sample with an exponential memory."""
-    clock = state.clock
     place = clock[at.FILLED]
     if place < at.LANES:
         clock[at.FILLED] = place + 1
@@ -193,18 +182,18 @@ def _learn_ball(state: Any, features: Any) -> None:
         clock[at.RANDOM] = word
         place = np.int64(word * 2.0**-32 * min(clock[at.LEARNT], at.MEMORY))
     if place < at.LANES:
-        for f in range(features):
-            state.centres[f, place] = np.float32(state.columns[at.NEARBY, f])
-        _measure_set(state, features, place % at.SETS, -(-clock[at.FILLED] // at.SETS))
+        for f in range(nearby.shape[0]):
+            centres[f, place] = np.float32(nearby[f])
+        _measure_set(centres, balls, place % at.SETS, -(-clock[at.FILLED] // at.SETS))
 
 
 @jit
-def _measure_set(state: Any, features: Any, t: Any, members: Any) -> None:
+def _measure_set(centres: Any, balls: Any, t: Any, members: Any) -> None:
     """Radius (squared distance to the nearest other centre) and loneliness of each ball of a set, from large to small.
 
     A place that was never filled has radius −1 and covers nothing.
     """
-    radius, lonely = state.balls[0], state.balls[1]
+    radius, lonely, features = balls[0], balls[1], centres.shape[0]
     nearest = np.empty(at.BALLS, np.int64)
     for a in range(members):
         radius[a * at.SETS + t] = np.float32(-1.0)
@@ -212,7 +201,7 @@ def _measure_set(state: Any, features: Any, t: Any, members: Any) -> None:
         for b in range(members):
             distance = np.float32(0.0)
             for f in range(features):
-                gap = state.centres[f, a * at.SETS + t] - state.centres[f, b * at.SETS + t]
+                gap = centres[f, a * at.SETS + t] - centres[f, b * at.SETS + t]
                 distance += gap * gap
             if b != a and (nearest[a] == a or distance < radius[a * at.SETS + t]):
                 radius[a * at.SETS + t] = distance
@@ -228,7 +217,7 @@ def _measure_set(state: Any, features: Any, t: Any, members: Any) -> None:
             radius[b], radius[before] = radius[before], radius[b]
             lonely[b], lonely[before] = lonely[before], lonely[b]
             for f in range(features):
-                centre = state.centres[f]
+                centre = centres[f]
                 centre[b], centre[before] = centre[before], centre[b]
 
 
@@ -238,9 +227,9 @@ def _surprise(mass: Any, over: Any, nothing: Any) -> Any:
 
 
 @jit
-def _refresh_tables(state: Any, features: Any) -> None:
+def _refresh_tables(state: Any) -> None:
     """Freeze the scale, and the surprise of every bin."""
-    columns, pace = state.columns, state.pace
+    columns, pace, features = state.columns, state.pace, state.columns.shape[1]
     if pace[at.MASS_WEIGHT] > 1e200:
         state.mass[:] /= pace[at.MASS_WEIGHT]
         state.white_mass[:] /= pace[at.MASS_WEIGHT]
@@ -268,16 +257,17 @@ def _refresh_tables(state: Any, features: Any) -> None:
 
 
 @jit
-def _solve_whitening(state: Any, features: Any, width: Any) -> None:
+def _solve_whitening(columns: Any, covariance: Any, whitening: Any) -> None:
     """(covariance + RIDGE)^−½ of each block, by Jacobi's rotations."""
+    features, width = covariance.shape
     for start in range(0, features, width):
         size = min(width, features - start)
         a = np.empty((size, size))
         v = np.eye(size)
         for i in range(size):
-            state.columns[at.WHITE_MEAN, start + i] = state.columns[at.JOINT_MEAN, start + i]
+            columns[at.WHITE_MEAN, start + i] = columns[at.JOINT_MEAN, start + i]
             for j in range(i + 1):
-                a[i, j] = state.covariance[start + i, j]
+                a[i, j] = covariance[start + i, j]
                 a[j, i] = a[i, j]
             a[i, i] += at.RIDGE
         for _ in range(12):
@@ -293,7 +283,7 @@ def _solve_whitening(state: Any, features: Any, width: Any) -> None:
                 total = 0.0
                 for k in range(size):
                     total += v[i, k] * v[j, k] / math.sqrt(max(a[k, k], at.RIDGE))
-                state.whitening[start + i, j] = total
+                whitening[start + i, j] = total
 
 
 @jit
@@ -315,13 +305,10 @@ def _rotate(a: Any, v: Any, p: Any, q: Any, size: Any) -> None:
 
 
 @jit
-def _follow_parts(state: Any, held: Any, features: Any) -> None:
+def _follow_parts(parts: Any, values: Any, rate: Any) -> None:
     """Mean and variance of each part, of rows that were learnt."""
-    parts, clock = state.parts, state.clock
-    clock[at.WEIGHED] += 1
-    rate = max(1.0 / clock[at.WEIGHED], at.SLOWEST)
     for k in range(at.PARTS):
-        d = held[features + k] - parts[at.PART_MEAN, k]
+        d = values[k] - parts[at.PART_MEAN, k]
         parts[at.PART_MEAN, k] += rate * d
         parts[at.PART_VARIANCE, k] = (1.0 - rate) * (parts[at.PART_VARIANCE, k] + rate * d * d)
 
@@ -344,9 +331,8 @@ def _freeze_parts(state: Any) -> None:
 
 
 @jit
-def _admitted(state: Any, suspect: Any) -> Any:
+def _admitted(pace: Any, suspect: Any) -> Any:
     """Whether a row may be learnt: suspects cost a token, unless so many are that the stream itself has changed."""
-    pace = state.pace
     pace[at.TOKENS] = min(pace[at.TOKENS] + at.SUSPECT, at.MAX_TOKENS)
     pace[at.SHARE] += at.SHARE_RATE * (suspect - pace[at.SHARE])
     paid = suspect == 0.0 or pace[at.SHARE] > at.OPEN_ABOVE
@@ -357,50 +343,54 @@ def _admitted(state: Any, suspect: Any) -> Any:
 
 
 @jit
-def _learn(state: Any, held: Any, features: Any, width: Any) -> None:
+def _learn(state: Any, held: Any) -> None:
     """Learn a row that has waited."""
-    clock, pace = state.clock, state.pace
-    if not _admitted(state, held[features + at.PARTS + 1]):
+    columns, clock, pace = state.columns, state.clock, state.pace
+    features = columns.shape[1]
+    if not _admitted(pace, held[features + at.PARTS + 1]):
         clock[at.REFUSED] += 1
         return
     clock[at.LEARNT] += 1
+    clock[at.WEIGHED] += 1
     rate = max(1.0 / clock[at.LEARNT], at.SLOWEST)
-    _follow_scale(state, held, features, rate)
-    _standardise(state, held, features)
-    _learn_marginals(state, features)
-    _learn_whitened(state, features, width)
-    _learn_covariance(state, features, width, rate)
-    _learn_ball(state, features)
-    _follow_parts(state, held, features)
+    _follow_scale(columns, held, rate)
+    _standardise(columns, held)
+    _learn_bins(state.mass, columns[at.VALUE], 4.0, pace[at.MASS_WEIGHT])
+    _whiten_row(columns, state.whitening)
+    _learn_bins(state.white_mass, columns[at.WHITENED_VALUE], 0.5, pace[at.MASS_WEIGHT])
+    _learn_covariance(columns, state.covariance, rate)
+    _learn_ball(columns[at.NEARBY], state.centres, state.balls, clock)
+    _follow_parts(state.parts, held[features:], max(1.0 / clock[at.WEIGHED], at.SLOWEST))
     step = (held[features + at.PARTS] - at.GATE_LOWEST) / at.GATE_WIDTH
-    state.gate_mass[np.int64(min(max(step, 0.0), at.GATE_BINS - 1.0))] += pace[at.MASS_WEIGHT]
+    state.gate_mass[np.uint64(min(max(step, 0.0), at.GATE_BINS - 1.0))] += pace[at.MASS_WEIGHT]
     pace[at.MASS_WEIGHT] *= at.GROWTH
     if clock[at.LEARNT] == clock[at.NEXT_WHITENING]:
-        _solve_whitening(state, features, width)
+        _solve_whitening(columns, state.covariance, state.whitening)
         clock[at.NEXT_WHITENING] += min(clock[at.LEARNT], at.WHITENING_EVERY)
     if clock[at.LEARNT] >= clock[at.NEXT_TABLES]:
         clock[at.NEXT_TABLES] += min(clock[at.LEARNT] // 8, at.REFRESH)
-        _refresh_tables(state, features)
+        _refresh_tables(state)
         _freeze_parts(state)
 
 
 @jit
-def _begin(state: Any, features: Any, width: Any) -> None:
+def _begin(state: Any) -> None:
     """Learn the rows of the grace period, on the scale that they give together."""
-    clock = state.clock
-    _first_scale(state, features)
-    _refresh_tables(state, features)
+    columns, clock = state.columns, state.clock
+    _first_scale(columns, state.held)
+    _refresh_tables(state)
     for i in range(at.GRACE):
         clock[at.LEARNT] += 1
-        _standardise(state, state.held[i], features)
-        _learn_marginals(state, features)
-        _learn_covariance(state, features, width, 1.0 / clock[at.LEARNT])
-        _learn_ball(state, features)
-    _solve_whitening(state, features, width)
+        _standardise(columns, state.held[i])
+        _learn_bins(state.mass, columns[at.VALUE], 4.0, 1.0)
+        _learn_covariance(columns, state.covariance, 1.0 / clock[at.LEARNT])
+        _learn_ball(columns[at.NEARBY], state.centres, state.balls, clock)
+    _solve_whitening(columns, state.covariance, state.whitening)
     for i in range(at.GRACE):
-        _standardise(state, state.held[i], features)
-        _learn_whitened(state, features, width)
-    _refresh_tables(state, features)
+        _standardise(columns, state.held[i])
+        _whiten_row(columns, state.whitening)
+        _learn_bins(state.white_mass, columns[at.WHITENED_VALUE], 0.5, 1.0)
+    _refresh_tables(state)
     clock[at.NEXT_WHITENING] = 2 * at.GRACE
     clock[at.NEXT_TABLES] = at.GRACE + 4
 
@@ -419,8 +409,7 @@ def score_ensemble(X: Any, state: Any, skipped: Any, channels: Any, judged: Any,
     not finite scores 0 and changes no state but the count of such rows.
     """
     features = X.shape[1]
-    width = state.covariance.shape[1]
-    columns, clock = state.columns, state.clock
+    columns, parts, clock = state.columns, state.parts, state.clock
     explained = channels.shape[0] > 0
     for i in range(X.shape[0]):
         score[i] = 0.0
@@ -443,22 +432,23 @@ def score_ensemble(X: Any, state: Any, skipped: Any, channels: Any, judged: Any,
         clock[at.SEEN] = seen
         if seen <= at.GRACE:
             if seen == at.GRACE:
-                _begin(state, features, width)
+                _begin(state)
             continue
-        _standardise(state, held, features)
-        _weigh(state, features, width)
-        marginal, whitened, neighbour = _channels(state)
+        _standardise(columns, held)
+        _weigh(columns, state.table, state.whitening, state.white_table, parts)
+        parts[at.PART_VALUE, at.LONELY] = _loneliness(columns[at.NEARBY], state.centres, state.balls)
+        marginal, whitened, neighbour = _channels(parts)
         score[i] = marginal + whitened + neighbour
-        if state.parts[at.PART_RECIPROCAL, 0] > 0.0:
+        if parts[at.PART_RECIPROCAL, 0] > 0.0:
             judged[i] = score[i]
         if explained:
             channel = channels[i]
             channel[at.MARGINAL], channel[at.WHITENED], channel[at.NEIGHBOUR] = marginal, whitened, neighbour
         for k in range(at.PARTS):
-            held[features + k] = state.parts[at.PART_VALUE, k]
+            held[features + k] = parts[at.PART_VALUE, k]
         held[features + at.PARTS] = score[i]
         held[features + at.PARTS + 1] = 1.0 if score[i] > state.pace[at.SUSPECT_ABOVE] else 0.0
         waiting = min(at.LAG, 4 * seen // 5, max(seen - at.PROMPT, 0))
         taken = clock[at.LEARNT] + clock[at.REFUSED]
         if taken < seen - waiting:
-            _learn(state, state.held[taken % at.HELD], features, width)
+            _learn(state, state.held[taken % at.HELD])
