@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from scoring.compilation import F8, I8, array, jit, kernel
+from scoring.compilation import F8, I8, U8, array, jit, kernel
 
 REACH: Final = 16.0
 """Standard deviations beyond which every value is alike, in counts and in the scaler."""
@@ -35,9 +35,6 @@ WIDE_BINS: Final = 32
 REFRESH: Final = 256
 HEAVY: Final = 1e200
 PRIOR: Final = 0.05
-UNITS: Final = 8.0
-"""Standard deviations in one unit of a grid: plus and minus four take the place of the minimum and the maximum."""
-
 MATRIX: Final = array(F8, 2)
 
 
@@ -65,7 +62,7 @@ def _standardise(X: Any, i: Any, moments: Any, rows: Any, z: Any) -> Any:
             z[f] = min(max(step / deviation, -REACH), REACH)
             step = z[f] * deviation
         else:
-            z[f] = REACH * ((step > 0.0) - (step < 0.0))
+            z[f] = REACH * np.sign(step)
         moments[MEAN, f] += rate * step
         moments[VARIANCE, f] = (1.0 - rate) * (moments[VARIANCE, f] + rate * step * step)
     return True
@@ -132,9 +129,9 @@ def histogram_tails(
             continue
         score = 0.0
         for f in range(features):
-            cell = f * FINE_BINS + min(np.int64((z[f] + REACH) * 4.0), FINE_BINS - 1)
-            score += surprise[np.uint64(cell)]
-            counts[np.uint64(cell)] += mass[WEIGHT]
+            cell = np.uint64(f * FINE_BINS + np.int64(min((z[f] + REACH) * 4.0, FINE_BINS - 0.5)))
+            score += surprise[cell]
+            counts[cell] += mass[WEIGHT]
         out[i] = score / features
         rows[0] += 1
         _pass_time(mass, growth, counts)
@@ -213,22 +210,22 @@ def projected_histograms(
         score = 0.0
         weight = mass[WEIGHT]
         for p in range(projections):
-            cell = p * WIDE_BINS + np.int64(min(max(projected[p] + REACH, 0.0), WIDE_BINS - 0.5))
-            score += surprise[np.uint64(cell)]
-            counts[np.uint64(cell)] += weight
+            cell = np.uint64(p * WIDE_BINS + np.int64(min(max(projected[p] + REACH, 0.0), WIDE_BINS - 0.5)))
+            score += surprise[cell]
+            counts[cell] += weight
         out[i] = score / projections
         rows[0] += 1
         _pass_time(mass, growth, counts)
         if _is_due(rows[0]):
             now = mass[WEIGHT] / growth
-            for cell in range(counts.shape[0]):
-                density = (counts[cell] / now + PRIOR) / (mass[TOTAL] / now + 1.0)
-                surprise[cell] = max(-np.log(density), 0.0)
+            for b in range(counts.shape[0]):
+                density = (counts[b] / now + PRIOR) / (mass[TOTAL] / now + 1.0)
+                surprise[b] = max(-np.log(density), 0.0)
 
 
 @jit
 def _mixed(h: Any) -> Any:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit of the cell's address reaches every other."""
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit reaches every other."""
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return h ^ (h >> np.uint64(31))
@@ -239,6 +236,7 @@ def _mixed(h: Any) -> Any:
     F8,
     array(I8),
     array(I8, 2),
+    array(U8, 2),
     array(F8, 2),
     array(F8),
     array(F8, 2),
@@ -254,8 +252,9 @@ def grid_cells(
     growth: Any,
     dimensions: Any,
     chosen: Any,
+    multiplier: Any,
     shift: Any,
-    width: Any,
+    density: Any,
     moments: Any,
     counts: Any,
     mass: Any,
@@ -266,9 +265,9 @@ def grid_cells(
 ) -> None:
     """How few rows lie in the same cell of random grids over random features, on average.
 
-    Shapes: X (n, F); dimensions, width (M,); chosen, shift (M, D); moments (3, F); counts (M × 2 W,), W a power of
-    two; mass (2,); rows, skipped (1,); z (F,); out (n,).
-    Units: out in bits, at least 0, higher = rarer; width and shift in units of eight standard deviations.
+    Shapes: X (n, F); dimensions, density (M,); chosen, multiplier, shift (M, D); moments (3, F); counts (M × 2 W,), W
+    a power of two; mass (2,); rows, skipped (1,); z (F,); out (n,).
+    Units: out in bits, at least 0, higher = rarer; density in cells to a standard deviation, shift in cells.
     Cost: about 15 ns a grid.
     Source: Sathe and Aggarwal 2016, Subspace outlier detection in linear time with randomized hashing (RS-Hash),
     algorithm 1 and section 4.
@@ -289,10 +288,11 @@ def grid_cells(
         logs = 0.0
         product = 1.0
         for g in range(grids):
-            h = np.uint64(g)
+            address = np.uint64(0)
             for d in range(dimensions[g]):
-                place = np.floor((z[chosen[g, d]] / UNITS + shift[g, d]) / width[g])
-                h = _mixed(h + np.uint64(0x9E3779B97F4A7C15) + np.uint64(np.int64(place)))
+                place = np.floor(z[np.uint64(chosen[g, d])] * density[g] + shift[g, d])
+                address = address + np.uint64(np.int64(place)) * multiplier[g, d]
+            h = _mixed(address)
             first = np.uint64(2 * g * cells) + (h & mask)
             second = np.uint64((2 * g + 1) * cells) + ((h >> np.uint64(32)) & mask)
             count = min(counts[first], counts[second])

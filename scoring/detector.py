@@ -124,11 +124,17 @@ class Detector(ABC):
             stored = np.frombuffer(body, _little(array).dtype, array.size, start)
             array[...] = stored.reshape(array.shape)
             start += array.nbytes
+        if not made._is_sound():
+            raise ValueError(f"snapshot: the arrays of this {cls.__name__} contradict each other")
         return made
 
     @abstractmethod
     def _state(self) -> Mapping[str, NDArray[Any]]:
         """Every array that the score depends on, by a stable name, in a stable order; written in place."""
+
+    @abstractmethod
+    def _is_sound(self) -> bool:
+        """Whether no array that was read back could lead the loop out of its bounds (a digest proves no origin)."""
 
     @abstractmethod
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:
@@ -206,7 +212,7 @@ def _opened(blob: bytes) -> tuple[dict[str, Any], bytes]:
     length = int.from_bytes(blob[len(MAGIC) : start], "little")
     try:
         header = json.loads(blob[start : min(start + length, len(blob) - _DIGEST_BYTES)])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"snapshot: damaged header: {error}") from None
     if not isinstance(header, dict):
         raise ValueError(f"snapshot: expected a header object, got {type(header).__name__}")  # noqa: TRY004

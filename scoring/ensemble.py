@@ -21,6 +21,7 @@ from scoring.tail import calibrate_tail
 _NO_CHANNELS: Final = np.empty((0, 3))
 _TAIL_GROWTH: Final = 2.0 ** (1.0 / 50_000)
 _TAIL_SHARE: Final = 0.02
+_WAITING: Final = 256
 
 
 class Judgement(NamedTuple):
@@ -62,7 +63,7 @@ class Ensemble(Detector):
         self._arrays = new_state(self.features, seed)
         self._tail = tail.new_tail()
         self._unjudged = np.zeros(1, np.int64)
-        self._p_value = np.empty(1)
+        self._waiting, self._waits = np.empty(_WAITING), 0
 
     @property
     def refused(self) -> int:
@@ -90,13 +91,29 @@ class Ensemble(Detector):
         p_value: NDArray[np.float64],
         score: NDArray[np.float64],
     ) -> None:
+        self._catch_up()
         score_ensemble(X, self._arrays, self._skipped, channels, p_value, score)
         calibrate_tail(p_value, _TAIL_GROWTH, _TAIL_SHARE, self._tail, self._unjudged, p_value)
 
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        self._run(X, _NO_CHANNELS, self._p_value if len(X) == 1 else np.empty(len(X)), out)
+        if len(X) != 1:
+            self._run(X, _NO_CHANNELS, np.empty(len(X)), out)
+            return
+        # One row: nobody asks for its p-value, so its score waits for others; a call of a loop costs 2 µs.
+        if self._waits == _WAITING:
+            self._catch_up()
+        at = self._waits
+        self._waits += 1
+        score_ensemble(X, self._arrays, self._skipped, _NO_CHANNELS, self._waiting[at : at + 1], out)
+
+    def _catch_up(self) -> None:
+        """Let the calibrator learn the scores that wait."""
+        scores = self._waiting[: self._waits]
+        self._waits = 0
+        calibrate_tail(scores, _TAIL_GROWTH, _TAIL_SHARE, self._tail, self._unjudged, scores)
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
+        self._catch_up()
         calibrator = {f"tail_{name}": each for name, each in self._tail._asdict().items()}
         return {**self._arrays._asdict(), **calibrator}
 

@@ -236,22 +236,25 @@ def _refresh_tables(state: Any) -> None:
         state.gate_mass[:] /= pace[at.MASS_WEIGHT]
         pace[at.MASS_WEIGHT] = 1.0
     unit = 1.0 / pace[at.MASS_WEIGHT]
-    total = state.mass[0].sum() * unit
-    over = math.log(total + 1.0)
+    over = math.log(state.mass[0].sum() * unit + 1.0)
     nothing = over - math.log(at.EMPTY)
     for f in range(features):
         deviation = math.sqrt(columns[at.VARIANCE, f])
         columns[at.MIDDLE, f] = columns[at.MEAN, f]
         columns[at.RECIPROCAL, f] = 1.0 / max(deviation, 1.0 / at.UNVARIED)
+        right = 0.0
+        for b in range(at.BINS - 1, -1, -1):
+            right += state.mass[f, b]
+            state.table[f, b, 2] = right
         left = 0.0
         for start in range(0, at.BINS, 8):
             broad = _surprise(state.mass[f, start : start + 8].sum() * unit, over, nothing)
             for b in range(start, start + 8):
-                here = state.mass[f, b] * unit
-                left += here
+                left += state.mass[f, b]
+                fine = (state.mass[f, b] + state.mass[f, b ^ 1]) * unit
                 state.table[f, b, 0] = broad
-                state.table[f, b, 1] = _surprise(here + state.mass[f, b ^ 1] * unit, over, nothing)
-                state.table[f, b, 2] = _surprise(min(left, total - left + here), over, nothing)
+                state.table[f, b, 1] = _surprise(fine, over, nothing)
+                state.table[f, b, 2] = _surprise(min(left, state.table[f, b, 2]) * unit, over, nothing)
         for b in range(at.WHITE_BINS):
             state.white_table[f, b] = _surprise(state.white_mass[f, b] * unit, over, nothing)
 

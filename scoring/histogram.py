@@ -19,7 +19,7 @@ from scoring.detector import Detector, real
 class StreamingHistogram(Detector):
     """Histogram-based outlier score with tails (HBOS, ECOD), on a running standardisation, with forgetting.
 
-    Blind to values that are strange only together. The score is in nats, at least 0. While a feature has never
+    Blind to values that are strange only together, and to gaps narrower than two standard deviations. The score is in nats, at least 0. While a feature has never
     varied, its first other value is as strange as one can be, and sets its scale.
 
     Args:
@@ -52,6 +52,9 @@ class StreamingHistogram(Detector):
             "mass": self._mass,
             "rows": self._rows,
         }
+
+    def _is_sound(self) -> bool:
+        return bool(np.isfinite(self._moments).all())
 
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         histogram_tails(

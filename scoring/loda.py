@@ -71,6 +71,13 @@ class Loda(Detector):
             "rows": self._rows,
         }
 
+    def _is_sound(self) -> bool:
+        return bool(
+            np.isfinite(self._moments).all()
+            and ((self._chosen >= 0) & (self._chosen < self.features)).all()
+            and (np.abs(self._direction) <= 1.0).all()
+        )
+
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         projected_histograms(
             X,

@@ -19,6 +19,12 @@ from scoring.detector import Detector, real, whole
 SAMPLE: Final = 1000
 """The paper's sample size, which fixes how wide cells are and how many features they join."""
 
+UNITS: Final = 8.0
+"""Standard deviations in a unit of cell width: plus and minus four take the place of the minimum and the maximum."""
+
+MOST_JOINED: Final = 4
+"""Features of a cell at most: the paper sets no bound. Up to ten took twice as long, for no better areas on the whole."""
+
 
 class RSHash(Detector):
     """Randomised hashing of subspaces (Sathe and Aggarwal 2016), on a running standardisation, with forgetting.
@@ -59,18 +65,21 @@ class RSHash(Detector):
         super().__init__(features, {"grids": grids, "cells": cells, "half_life": half_life, "seed": seed})
         chance = np.random.Generator(np.random.PCG64(seed))
         edge = 1.0 / math.sqrt(SAMPLE)
-        self._width = chance.uniform(edge, 1.0 - edge, grids)
-        most = np.log(SAMPLE) / np.log(np.maximum(2.0, 1.0 / self._width))
+        width = chance.uniform(edge, 1.0 - edge, grids)
+        most = np.log(SAMPLE) / np.log(np.maximum(2.0, 1.0 / width))
         joined = chance.integers(
             np.floor(1.0 + 0.5 * most).astype(np.int64), np.floor(most).astype(np.int64) + 1
         )
-        self._dimensions = np.minimum(joined, self.features)
+        self._dimensions = np.minimum(joined, min(self.features, MOST_JOINED))
         deepest = int(self._dimensions.max())
         self._chosen = np.zeros((grids, deepest), np.int64)
-        self._shift = np.zeros((grids, deepest))
         for g, depth in enumerate(self._dimensions):
             self._chosen[g, :depth] = chance.choice(self.features, depth, replace=False)
-            self._shift[g, :depth] = chance.uniform(0.0, self._width[g], depth)
+        self._shift = chance.uniform(0.0, 1.0, (grids, deepest))
+        self._multiplier = chance.integers(0, 2**63, (grids, deepest), np.uint64) * np.uint64(2) + np.uint64(
+            1
+        )
+        self._density = 1.0 / (width * UNITS)
         self._growth = 2.0 ** (1.0 / half_life)
         self._moments = np.zeros((3, self.features))
         self._counts = np.zeros(grids * 2 * cells)
@@ -82,13 +91,24 @@ class RSHash(Detector):
         return {
             "dimensions": self._dimensions,
             "chosen": self._chosen,
+            "multiplier": self._multiplier,
             "shift": self._shift,
-            "width": self._width,
+            "density": self._density,
             "moments": self._moments,
             "counts": self._counts,
             "mass": self._mass,
             "rows": self._rows,
         }
+
+    def _is_sound(self) -> bool:
+        deepest = self._chosen.shape[1]
+        return bool(
+            np.isfinite(self._moments).all()
+            and np.isfinite(self._shift).all()
+            and ((self._dimensions >= 1) & (self._dimensions <= deepest)).all()
+            and ((self._chosen >= 0) & (self._chosen < self.features)).all()
+            and ((self._density > 0.0) & (self._density < 1e3)).all()
+        )
 
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         grid_cells(
@@ -96,8 +116,9 @@ class RSHash(Detector):
             self._growth,
             self._dimensions,
             self._chosen,
+            self._multiplier,
             self._shift,
-            self._width,
+            self._density,
             self._moments,
             self._counts,
             self._mass,
