@@ -66,23 +66,21 @@ def _loneliness(nearby: Any, centres: Any, balls: Any) -> Any:
     The balls of a set stand from large to small, so the last one that covers is the smallest: 128 lanes and no search.
     """
     radius, lonely, distance, found = balls[0], balls[1], balls[2], balls[3]
-    for k in range(at.LANES):
-        distance[k] = np.float32(0.0)
+    distance[:] = 0.0
     for f in range(nearby.shape[0]):
         z = np.float32(nearby[f])
         centre = centres[f]
         for k in range(at.LANES):
             gap = centre[k] - z
             distance[k] += gap * gap
-    for t in range(at.SETS):
-        found[t] = np.float32(1.0)
+    found[:] = 1.0
     for j in range(0, at.LANES, at.SETS):
         for t in range(at.SETS):
             own, before = lonely[j + t], found[t]  # loaded before the choice, or the loop would branch
             found[t] = own if distance[j + t] <= radius[j + t] else before
     total = 0.0
     for t in range(at.SETS):
-        total += found[t]
+        total += np.float64(found[t])
     return total / at.SETS
 
 
@@ -101,27 +99,22 @@ def _weigh(columns: Any, table: Any, whitening: Any, white_table: Any, parts: An
     for f in range(features):
         white += white_table[f, _bin(columns[at.WHITENED_VALUE, f], 0.5)]
     value = parts[at.PART_VALUE]
-    value[at.BROAD] = broad / features
-    value[at.FINE] = fine / features
-    value[at.EXTREME] = extreme
-    value[at.TAILS] = tails / features
+    value[at.BROAD], value[at.FINE], value[at.TAILS] = broad / features, fine / features, tails / features
+    value[at.EXTREME], value[at.WHITE] = extreme, white / features
     value[at.DISTANCE] = math.log(distance / features + at.EMPTY)
-    value[at.WHITE] = white / features
 
 
 @jit
 def _channels(parts: Any) -> Any:
     """The parts on their common scale: what single features say, what they say together, and how far the neighbours are."""
-    marginal, whitened, neighbour = 0.0, 0.0, 0.0
+    marginal, whitened, z = 0.0, 0.0, 0.0
     for k in range(at.PARTS):
         z = (parts[at.PART_VALUE, k] - parts[at.PART_MIDDLE, k]) * parts[at.PART_RECIPROCAL, k]
         if k <= at.TAILS:
             marginal += z
         elif k <= at.WHITE:
             whitened += z
-        else:
-            neighbour += z
-    return marginal, whitened, neighbour
+    return marginal, whitened, z  # the last part is the loneliness
 
 
 @jit
@@ -207,8 +200,8 @@ def _measure_set(centres: Any, balls: Any, t: Any, members: Any) -> None:
                 radius[a * at.SETS + t] = distance
                 nearest[a] = b
     for a in range(members):
-        around = np.float64(radius[nearest[a] * at.SETS + t]) + 1e-9
-        lonely[a * at.SETS + t] = np.float32(1.0 - math.sqrt(around / (radius[a * at.SETS + t] + 1e-9)))
+        own, other = np.float64(radius[a * at.SETS + t]), np.float64(radius[nearest[a] * at.SETS + t])
+        lonely[a * at.SETS + t] = np.float32(1.0 - math.sqrt((other + 1e-9) / (own + 1e-9)))
     for a in range(1, members):
         for b in range(a * at.SETS + t, t, -at.SETS):
             before = b - at.SETS
@@ -338,11 +331,11 @@ def _admitted(pace: Any, suspect: Any) -> Any:
     """Whether a row may be learnt: suspects cost a token, unless so many are that the stream itself has changed."""
     pace[at.TOKENS] = min(pace[at.TOKENS] + at.SUSPECT, at.MAX_TOKENS)
     pace[at.SHARE] += at.SHARE_RATE * (suspect - pace[at.SHARE])
-    paid = suspect == 0.0 or pace[at.SHARE] > at.OPEN_ABOVE
-    if not paid and pace[at.TOKENS] >= 1.0:
-        pace[at.TOKENS] -= 1.0
-        paid = True
-    return paid
+    free = suspect == 0.0 or pace[at.SHARE] > at.OPEN_ABOVE
+    if free or pace[at.TOKENS] < 1.0:
+        return free
+    pace[at.TOKENS] -= 1.0
+    return True
 
 
 @jit
@@ -419,10 +412,10 @@ def score_ensemble(X: Any, state: Any, skipped: Any, channels: Any, judged: Any,
         judged[i] = np.nan
         if explained:
             channels[i, :] = 0.0
-        finite = True
+        void = 0.0
         for f in range(features):
-            finite &= math.isfinite(X[i, f])
-        if not finite:
+            void += X[i, f] - X[i, f]  # NaN where the value is not finite
+        if void != 0.0:
             skipped[0] += 1
             continue
         seen = clock[at.SEEN]
@@ -433,9 +426,9 @@ def score_ensemble(X: Any, state: Any, skipped: Any, channels: Any, judged: Any,
             held[f] = min(max(X[i, f] - columns[at.ORIGIN, f], -at.FARTHEST), at.FARTHEST)
         seen += 1
         clock[at.SEEN] = seen
+        if seen == at.GRACE:
+            _begin(state)
         if seen <= at.GRACE:
-            if seen == at.GRACE:
-                _begin(state)
             continue
         _standardise(columns, held)
         _weigh(columns, state.table, state.whitening, state.white_table, parts)
