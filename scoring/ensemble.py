@@ -20,7 +20,7 @@ from scoring.tail import calibrate_tail
 
 _NO_CHANNELS: Final = np.empty((0, 3))
 _TAIL_GROWTH: Final = 2.0 ** (1.0 / 50_000)
-_TAIL_SHARE: Final = 0.02
+_TAIL_Q: Final = 1e-3
 _WAITING: Final = 256
 
 
@@ -93,7 +93,7 @@ class Ensemble(Detector):
     ) -> None:
         self._catch_up()
         score_ensemble(X, self._arrays, self._skipped, channels, p_value, score)
-        calibrate_tail(p_value, _TAIL_GROWTH, _TAIL_SHARE, self._tail, self._unjudged, p_value)
+        calibrate_tail(p_value, _TAIL_GROWTH, _TAIL_Q, self._tail, self._unjudged, p_value)
 
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         if len(X) != 1:
@@ -110,7 +110,7 @@ class Ensemble(Detector):
         """Let the calibrator learn the scores that wait."""
         scores = self._waiting[: self._waits]
         self._waits = 0
-        calibrate_tail(scores, _TAIL_GROWTH, _TAIL_SHARE, self._tail, self._unjudged, scores)
+        calibrate_tail(scores, _TAIL_GROWTH, _TAIL_Q, self._tail, self._unjudged, scores)
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
         self._catch_up()

@@ -18,10 +18,16 @@ from scoring.detector import Detector, described, real
 TAIL_BINS: Final = 1024
 TAIL_ORIGIN: Final = TAIL_BINS // 2
 BINS_PER_OCTAVE: Final = 32
+ONE_AS_BITS: Final = 0x3FF0000000000000
 TAIL_FIRST: Final = 64
 """Scores that are kept as they are before there is a histogram."""
 FARTHEST: Final = 1e140
 """Scores are clipped here, so that squares stay finite."""
+RANK: Final = 1e-9
+"""Part of itself that p falls by with each bin, so that ranks stay apart within one and where no score ever fell."""
+GRID_SCORES: Final = 16.0
+FINEST: Final = 1e-9
+"""Unit of the grid at least, as a part of the scores' own size: a single value has no width."""
 TAIL_PER_Q: Final = 20.0
 TAIL_SCORES: Final = 32.0
 """The tail is at most this many times q of the scores, and at most this many scores (faded ones count less): a Pareto
@@ -48,7 +54,7 @@ class TailState(NamedTuple):
     mass: NDArray[np.float64]
     """(TAIL_BINS,): decayed counts on the log-linear grid."""
     table: NDArray[np.float64]
-    """(TAIL_BINS + 1,): share of the scores above each edge, as of the last refresh."""
+    """(TAIL_BINS,): share of the scores above the lower edge of each bin, as of the last refresh."""
     line: NDArray[np.float64]
     """(7,)."""
     first: NDArray[np.float64]
@@ -64,8 +70,8 @@ TAIL_TYPE: Final = types.NamedTuple([array(F8)] * 4 + [array(I8)], TailState)
 def _place(line: Any, score: Any) -> Any:
     """Where a score lies on the grid, in bins: straight within an octave of 1 + distance from the centre."""
     y = (score - line[CENTRE]) * line[INVERSE]
-    fraction, exponent = math.frexp(1.0 + min(abs(y), 1e300))
-    steps = BINS_PER_OCTAVE * (exponent - 1 + (2.0 * fraction - 1.0))
+    bits = np.float64(1.0 + min(abs(y), 1e300)).view(np.int64)  # exponent and fraction, read as one number
+    steps = BINS_PER_OCTAVE * 2.0**-52 * (bits - ONE_AS_BITS)
     return min(max(TAIL_ORIGIN + steps if y >= 0.0 else TAIL_ORIGIN - steps, 0.0), TAIL_BINS - 0.001)
 
 
@@ -90,9 +96,7 @@ def _p_value(tail: Any, score: Any, place: Any) -> Any:
         return above / (seen + 1.0)
     excess = score - line[EDGE]
     if excess <= 0.0:
-        i = np.uint64(place)
-        low, high = tail.table[i], tail.table[i + np.uint64(1)]
-        return max(low + (place - i) * (high - low), line[BASE])
+        return max(tail.table[np.uint64(place)] * (1.0 - place * RANK), line[BASE])
     excess /= line[SCALE]
     shape = line[SHAPE]
     deep = excess
@@ -108,7 +112,7 @@ def _p_value(tail: Any, score: Any, place: Any) -> Any:
 
 
 @jit
-def _count(tail: Any, score: Any, place: Any, growth: Any, share: Any) -> None:
+def _count(tail: Any, score: Any, place: Any, growth: Any, q: Any) -> None:
     """Learn a score."""
     line, clock = tail.line, tail.clock
     clock[SEEN_SCORES] += 1
@@ -118,7 +122,7 @@ def _count(tail: Any, score: Any, place: Any, growth: Any, share: Any) -> None:
         if seen < TAIL_FIRST:
             return
         _first_grid(tail, growth)
-        clock[NEXT_GRID] = 2 * TAIL_FIRST
+        clock[NEXT_GRID] = TAIL_FIRST
     else:
         tail.mass[np.uint64(place)] += line[WEIGHT]
         line[WEIGHT] *= growth
@@ -126,63 +130,62 @@ def _count(tail: Any, score: Any, place: Any, growth: Any, share: Any) -> None:
             return
     if seen >= clock[NEXT_GRID]:
         clock[NEXT_GRID] = min(2 * seen, seen + 65_536)
-        _new_grid(tail)
+        _new_grid(tail, max(q, GRID_SCORES / seen))
     clock[NEXT_REFRESH] = seen + min(seen // 16, 1024)
-    _refresh_tail(tail, share)
-
-
-@jit
-def _unit(low: Any, middle: Any, high: Any) -> Any:
-    """The unit of a grid: half the way between the outer deciles, or what is left of it when many scores are equal."""
-    unit = 0.5 * (high - low)
-    return max(unit, 1e-12 * abs(middle), 1.0 / FARTHEST) if unit > 0.0 else 1e-6 * max(abs(middle), 1.0)
+    _refresh_tail(tail, TAIL_PER_Q * q)
 
 
 @jit
 def _first_grid(tail: Any, growth: Any) -> None:
-    line = tail.line
-    ordered = np.sort(tail.first)
-    line[CENTRE] = ordered[TAIL_FIRST // 2]
-    low, high = ordered[TAIL_FIRST // 10], ordered[TAIL_FIRST - 1 - TAIL_FIRST // 10]
-    if not high > low:
-        low, high = ordered[0], ordered[TAIL_FIRST - 1]
-    line[INVERSE] = 1.0 / _unit(low, line[CENTRE], high)
+    """A grid over the first scores; the next one is laid at once, from its quantiles."""
+    line, first = tail.line, tail.first
+    line[CENTRE] = first.max()
+    line[INVERSE] = 1.0 / max((line[CENTRE] - first.min()) / 16.0, 1e-9 * abs(line[CENTRE]), 1.0 / FARTHEST)
     for i in range(TAIL_FIRST):
-        tail.mass[np.int64(_place(line, tail.first[i]))] += line[WEIGHT]
+        tail.mass[np.uint64(_place(line, first[i]))] += line[WEIGHT]
         line[WEIGHT] *= growth
 
 
 @jit
-def _new_grid(tail: Any) -> None:
-    """Lay the grid anew where the scores have moved or spread by more than a factor of two; the table is scratch."""
-    line = tail.line
-    mass = tail.mass
+def _quantile(tail: Any, above: Any) -> Any:
+    """The score above which this mass lies."""
+    i = TAIL_BINS - 1
+    while i > 0 and above > tail.mass[i]:
+        above -= tail.mass[i]
+        i -= 1
+    return _edge(tail.line, i + 1.0 - above / max(tail.mass[i], above))
+
+
+@jit
+def _new_grid(tail: Any, share: Any) -> None:
+    """Lay the grid anew where the scores have moved: finest around the quantile that matters, each bin's mass spread evenly.
+
+    The unit is the way between the quantiles of ``share`` and 4 ``share``, so a bin there holds a twentieth of them.
+    """
+    line, mass, moved = tail.line, tail.mass, tail.table  # the table is made anew after this
     total = mass.sum()
-    below, low, middle, high = 0.0, 0.0, 0.0, 0.0
-    for i in range(TAIL_BINS):
-        here = below + mass[i]
-        if below < 0.1 * total <= here:
-            low = _edge(line, i + (0.1 * total - below) / mass[i])
-        if below < 0.5 * total <= here:
-            middle = _edge(line, i + (0.5 * total - below) / mass[i])
-        if below < 0.9 * total <= here:
-            high = _edge(line, i + (0.9 * total - below) / mass[i])
-        below = here
-    unit = _unit(low, middle, high)
-    old_unit = 1.0 / line[INVERSE]
-    if 0.5 * old_unit <= unit <= 2.0 * old_unit and abs(middle - line[CENTRE]) <= old_unit:
-        return
-    moved = tail.table
-    moved[:] = 0.0
+    centre = _quantile(tail, share * total)
+    body = centre - _quantile(tail, 0.5 * total)
+    unit = max(
+        centre - _quantile(tail, min(4.0 * share, 0.9) * total),
+        FINEST * max(body, abs(centre)),
+        1.0 / FARTHEST,
+    )
     old_centre, old_inverse = line[CENTRE], line[INVERSE]
+    if 0.5 <= unit * old_inverse <= 2.0 and abs(centre - old_centre) <= unit:
+        return
+    moved[:] = 0.0
     for i in range(TAIL_BINS):
         if mass[i] > 0.0:
             line[CENTRE], line[INVERSE] = old_centre, old_inverse
-            score = _edge(line, i + 0.5)
-            line[CENTRE], line[INVERSE] = middle, 1.0 / unit
-            moved[np.int64(_place(line, score))] += mass[i]
-    line[CENTRE], line[INVERSE] = middle, 1.0 / unit
-    mass[:] = moved[:TAIL_BINS]
+            low, high = _edge(line, i), _edge(line, i + 1.0)
+            line[CENTRE], line[INVERSE] = centre, 1.0 / unit
+            start, stop = _place(line, low), _place(line, high)
+            for k in range(np.int64(start), np.int64(stop) + 1):
+                part = min(k + 1.0, stop) - max(np.float64(k), start)
+                moved[k] += mass[i] * (part / (stop - start) if stop > start else 1.0)
+    line[CENTRE], line[INVERSE] = centre, 1.0 / unit
+    mass[:] = moved
 
 
 @jit
@@ -214,19 +217,18 @@ def _refresh_tail(tail: Any, share: Any) -> None:
     line[EDGE] = edge
     half = 0.5 * line[WEIGHT]
     above = 0.0
-    for i in range(TAIL_BINS, -1, -1):
-        above += mass[i] if i < TAIL_BINS else 0.0
-        # The factor keeps ranks apart where no score ever fell.
-        table[i] = (above + half) / (total + half) * (1.0 - i * 1e-9)
-    line[BASE] = table[start]
+    for i in range(TAIL_BINS - 1, -1, -1):
+        above += mass[i]
+        table[i] = min((above + half) / (total + half), 1.0)
+    line[BASE] = (table[start] if start < TAIL_BINS else half / (total + half)) * (1.0 - start * RANK)
 
 
 @kernel(IN_F8, F8, F8, TAIL_TYPE, array(I8), array(F8))
-def calibrate_tail(scores: Any, growth: Any, share: Any, tail: Any, skipped: Any, p_value: Any) -> None:
+def calibrate_tail(scores: Any, growth: Any, q: Any, tail: Any, skipped: Any, p_value: Any) -> None:
     """p-value of each score under all scores before it, which it then joins.
 
     Shapes: scores, p_value (n,), which may be the same array.
-    Units: p in (0, 1]; growth = 2^(1/half-life in scores); share = largest part of the scores that the tail is.
+    Units: p in (0, 1]; growth = 2^(1/half-life in scores); q = the rate at which p should be most exact.
     Cost: about 60 ns a score.
     Source: Siffer et al. 2017, Anomaly Detection in Streams with Extreme Value Theory, section 4 (SPOT); Hosking and
     Wallis 1987 for the moments.
@@ -241,14 +243,14 @@ def calibrate_tail(scores: Any, growth: Any, share: Any, tail: Any, skipped: Any
         score = min(max(scores[i], -FARTHEST), FARTHEST)
         place = _place(tail.line, score)
         p_value[i] = _p_value(tail, score, place)
-        _count(tail, score, place, growth, share)
+        _count(tail, score, place, growth, q)
 
 
 def new_tail() -> TailState:
     """State before the first score."""
     return TailState(
         mass=np.zeros(TAIL_BINS),
-        table=np.zeros(TAIL_BINS + 1),
+        table=np.zeros(TAIL_BINS),
         line=np.array([0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0]),
         first=np.zeros(TAIL_FIRST),
         clock=np.zeros(3, np.int64),
@@ -286,7 +288,7 @@ class _Stream(Detector):
         return is_sound(self.tail)
 
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        calibrate_tail(X.reshape(-1), self._growth, TAIL_PER_Q * self.q, self.tail, self._skipped, out)
+        calibrate_tail(X.reshape(-1), self._growth, self.q, self.tail, self._skipped, out)
 
 
 class TailCalibrator:
