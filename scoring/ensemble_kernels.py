@@ -21,14 +21,17 @@ def _standardise(columns: Any, values: Any) -> None:
     """A row on the frozen scale: VALUE is clipped at REACH, NEARBY at NEAR, JOINT also centred for whitening."""
     for f in range(columns.shape[1]):
         z = (values[f] - columns[at.MIDDLE, f]) * columns[at.RECIPROCAL, f]
-        columns[at.VALUE, f] = min(max(z, -at.REACH), at.REACH - 1e-9)
-        columns[at.NEARBY, f] = min(max(z, -at.NEAR), at.NEAR)
+        columns[at.VALUE, f] = min(max(-at.REACH, z), at.REACH - 1e-9)
+        columns[at.NEARBY, f] = min(max(-at.NEAR, z), at.NEAR)
         columns[at.JOINT, f] = columns[at.NEARBY, f] - columns[at.WHITE_MEAN, f]
 
 
 @jit
 def _bin(value: Any) -> Any:
-    """Place of a clipped value in a histogram; unsigned, which spares numba's check for negative indices."""
+    """Place of a clipped value in a histogram; unsigned, which spares numba's check for negative indices.
+
+    Clipping is max(low, value), not max(value, low): it takes NaN, which only a forged snapshot brings, to low.
+    """
     return np.uint64((value + at.REACH) * at.BINS_PER_DEVIATION)
 
 
@@ -44,7 +47,7 @@ def _whiten_row(columns: Any, whitening: Any) -> Any:
             for g in range(start, stop):
                 value += whitening[f, g - start] * columns[at.JOINT, g]
             squares += value * value
-            columns[at.WHITENED_VALUE, f] = min(max(value, -at.REACH), at.REACH - 1e-9)
+            columns[at.WHITENED_VALUE, f] = min(max(-at.REACH, value), at.REACH - 1e-9)
     return squares
 
 
@@ -348,7 +351,7 @@ def _learn(state: Any, held: Any) -> None:
     if suspect == 0.0 or pace[at.SHARE] <= at.OPEN_ABOVE:  # what came through the open gate does not move it
         step = (held[features + at.PARTS] - at.GATE_LOWEST) / at.GATE_WIDTH
         ripe = min(clock[at.LEARNT] / at.RIPE, 1.0)  # the scores of the first rows say little
-        gate_bin = np.uint64(min(max(step, 0.0), at.GATE_BINS - 1.0))
+        gate_bin = np.uint64(min(max(0.0, step), at.GATE_BINS - 1.0))
         state.gate_mass[gate_bin] += ripe * pace[at.MASS_WEIGHT]
     pace[at.MASS_WEIGHT] *= at.GROWTH
     if clock[at.LEARNT] == clock[at.NEXT_WHITENING]:

@@ -160,5 +160,6 @@ def is_sound(state: EnsembleState) -> bool:
         and state.pace[MASS_WEIGHT] >= 1.0
         and (clock >= 0).all()
         and clock[FILLED] <= LANES
+        and clock[RANDOM] < 2**32
         and 0 <= clock[SEEN] - clock[LEARNT] - clock[REFUSED] <= HELD
     )

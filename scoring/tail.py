@@ -72,7 +72,10 @@ def _place(line: Any, score: Any) -> Any:
     y = (score - line[CENTRE]) * line[INVERSE]
     bits = np.float64(1.0 + min(abs(y), 1e300)).view(np.int64)  # exponent and fraction, read as one number
     steps = BINS_PER_OCTAVE * 2.0**-52 * (bits - ONE_AS_BITS)
-    return min(max(TAIL_ORIGIN + steps if y >= 0.0 else TAIL_ORIGIN - steps, 0.0), TAIL_BINS - 0.001)
+    place = TAIL_ORIGIN + steps if y >= 0.0 else TAIL_ORIGIN - steps
+    return min(
+        max(0.0, place), TAIL_BINS - 0.001
+    )  # in this order NaN, which only a forged snapshot brings, is 0
 
 
 @jit

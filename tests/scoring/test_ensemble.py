@@ -196,6 +196,15 @@ def test_a_snapshot_that_would_lead_the_loop_astray_is_refused(
         Ensemble.restore(detector.snapshot())
 
 
+def test_numbers_that_no_stream_leads_to_break_no_bound() -> None:
+    detector = Ensemble(3)
+    detector.score_learn(ordinary(13, 3000))
+    detector._arrays.whitening[:] = [[1e308, -1e308, 1e308]] * 3
+    detector._arrays.columns[at.WHITE_MEAN] = [1e300, 1e300, -1e300]
+    again = Ensemble.restore(detector.snapshot())
+    assert again.score_learn(ordinary(14, 3000)).shape == (3000,)
+
+
 @pytest.mark.parametrize("seed", [-1, 2**63, 0.5, None])
 def test_a_wrong_seed_is_refused(seed: object) -> None:
     with pytest.raises(ValueError, match="seed"):
