@@ -45,7 +45,7 @@ class Ensemble(Detector):
     There is nothing to tune. The score is in standard deviations and about 0 for an ordinary row; the first 48 rows score
     0. Rows are learnt up to 4,096 rows late, and the strangest 3e-4 of them only as fast as a token bucket allows, so
     that a burst does not teach the ensemble to accept it; once more than 5 % of the rows are held back they are learnt
-    after all, so that nobody can freeze it. Memory: about 36 KiB a feature and 60 KiB besides.
+    after all, so that nobody can freeze it. Memory: about 41 KiB a feature and 375 KiB besides.
 
     Args:
         features: values in a row.
