@@ -34,7 +34,7 @@ from guardian.verdict import (
 )
 from guardian.view import Acknowledged, EntityView, Reason, View
 from scoring import kernels
-from scoring.layout import USED, Alerts, Parameters, RoleState, Scores
+from scoring.layout import USED, Alerts, Parameters, RoleState, Scores, new_scratch
 
 CHUNK: Final = 4096
 """Rows that go through the kernels at once: large enough to amortise, small enough for buffers to stay in cache."""
@@ -65,6 +65,8 @@ class Engine:
         self._muted_limit = 2 * config.engine.max_acknowledged  # ended ones stay in the table
         self._roles: dict[str, RoleState] = {role: _new_role(role) for role in ROLES}
         self._names = Names()
+        self._scratch = new_scratch()
+        self._alerts = alert_buffers(CHUNK)
         self._acknowledged: dict[tuple[str, str, str], int | None] = {}
         self._events = 0
         self._late = 0
@@ -227,6 +229,7 @@ class Engine:
             roles=self._roles,
             parameters=self._parameters,
             knots=self._knots,
+            scratch=self._scratch,
             names=self._names.entities,
             reasons_of=self._reasons,
             at=newest if at is None else max(at, newest),
@@ -279,9 +282,17 @@ class Engine:
                 new_entity=np.zeros(rows, np.uint8),
                 new_kind=np.zeros(rows, np.uint8),
             )
-            alerts = alert_buffers(rows)
+            alerts = self._alerts
+            alerts.raised[0] = 0
             kernels.score_role(
-                own, self._events + start, self._parameters[role], *self._knots, state, out, alerts
+                own,
+                self._events + start,
+                self._parameters[role],
+                *self._knots,
+                state,
+                self._scratch,
+                out,
+                alerts,
             )
             learn(self._names.entities, own.key, batch.column(role), start, out.new_entity)
             learn(self._names.kinds, own.kind, batch.column("kind"), start, out.new_kind)
@@ -312,7 +323,16 @@ class Engine:
             score, level = np.empty(used), np.empty(used, np.int8)
             alerts = alert_buffers(used)
             kernels.settle_window(
-                window, self._parameters[role], *self._knots, state, count, slots, score, level, alerts
+                window,
+                self._parameters[role],
+                *self._knots,
+                state,
+                self._scratch,
+                count,
+                slots,
+                score,
+                level,
+                alerts,
             )
             told = slots[: int(count[0])]
             if not len(told):

@@ -18,7 +18,7 @@ from guardian.levels import BAND_EDGES, POINTS_PER_DECADE, Level, level_of
 from guardian.state import evictions, keys_of
 from guardian.view import EntityView, Reason, Standing, View
 from scoring import kernels
-from scoring.layout import CHANNEL_COUNT, PARTS, USED, Parameters, RoleState
+from scoring.layout import CHANNEL_COUNT, PARTS, USED, Parameters, RoleState, Scratch
 
 PROTOCOL_TARGET: Final = "protocol:"
 """A target of this name is a protocol; ``guardian.decisions`` names them so."""
@@ -36,6 +36,7 @@ class Survey:
         roles: Mapping[str, RoleState],
         parameters: Mapping[str, Parameters],
         knots: tuple[NDArray[np.float64], NDArray[np.float64]],
+        scratch: Scratch,
         names: Mapping[int, str],
         reasons_of: Callable[..., tuple[Reason, ...]],
         at: int,
@@ -43,6 +44,7 @@ class Survey:
         self._roles = roles
         self._parameters = parameters
         self._knots = knots
+        self._scratch = scratch
         self._names = names
         self._reasons_of = reasons_of
         self._at = at
@@ -104,7 +106,7 @@ class Survey:
         parts = np.zeros((1, PARTS, CHANNEL_COUNT))
         without = np.zeros((1, CHANNEL_COUNT + 1))
         kernels.explain_entities(
-            np.array([slot], np.int64), self._at * 1e-9, self._parameters[role], *self._knots, state,
+            np.array([slot], np.int64), self._at * 1e-9, self._parameters[role], *self._knots, state, self._scratch,
             kind, event, parts, without,
         )  # fmt: skip
         record = state.entity[slot]

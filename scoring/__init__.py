@@ -10,18 +10,31 @@ from typing import TYPE_CHECKING, Any, Final
 from scoring import eoct, risk
 
 if TYPE_CHECKING:
+    from scoring.ensemble import Ensemble
     from scoring.half_space_trees import HalfSpaceTrees
     from scoring.histogram import StreamingHistogram
     from scoring.loda import Loda
     from scoring.rs_hash import RSHash
+    from scoring.tail import TailCalibrator
 
-__all__ = ["HalfSpaceTrees", "Loda", "RSHash", "StreamingHistogram", "eoct", "risk"]
+__all__ = [
+    "Ensemble",
+    "HalfSpaceTrees",
+    "Loda",
+    "RSHash",
+    "StreamingHistogram",
+    "TailCalibrator",
+    "eoct",
+    "risk",
+]
 
 _HOME: Final = {
+    "Ensemble": "ensemble",
     "HalfSpaceTrees": "half_space_trees",
     "Loda": "loda",
     "RSHash": "rs_hash",
     "StreamingHistogram": "histogram",
+    "TailCalibrator": "tail",
 }
 """The module of each name that is imported late."""
 

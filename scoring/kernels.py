@@ -93,6 +93,7 @@ from scoring.layout import (
     Parameters,
     RoleState,
     Scores,
+    Scratch,
     Table,
 )
 
@@ -125,6 +126,7 @@ COLUMNS_TYPE: Final = named(
     IN_U1,
     array(types.int8, readonly=True),
 )
+SCRATCH_TYPE: Final = named(Scratch, array(F8), array(I8), array(F8), array(F8))
 SCORES_TYPE: Final = named(
     Scores,
     array(I8),
@@ -347,6 +349,13 @@ ORDINARY: Final = 1.0
 MOST_SURPRISAL: Final = 6.0
 LEAST_SPREAD: Final = 0.05
 LN10: Final = math.log(10.0)
+LOG10_E: Final = 1.0 / LN10
+
+
+@jit
+def _decades(rate: Any) -> Any:
+    """log10, by the natural logarithm: 7 ns where log10 takes 23."""
+    return math.log(rate) * LOG10_E
 
 
 @jit
@@ -369,7 +378,7 @@ def _interpolated(x: Any, xs: Any, ys: Any) -> Any:
 
 @jit
 def _level(score: Any) -> Any:
-    return min(max(int(score // POINTS_PER_LEVEL), 0), 4)
+    return min(max(int(score / POINTS_PER_LEVEL), 0), 4)
 
 
 @jit
@@ -662,7 +671,7 @@ def _rarer(past: Any, size: Any, bins: Any, times: Any, totals: Any, first: Any,
         own += np.float64(past[each])
         everybody += totals[first + each]
     usual = (everybody + 0.5) / (all_times + PRIOR_WINDOWS)
-    return min(max(-math.log10((own + PRIOR_WINDOWS * usual) / (times + PRIOR_WINDOWS)), 0.0), MOST_SURPRISAL)
+    return min(max(-_decades((own + PRIOR_WINDOWS * usual) / (times + PRIOR_WINDOWS)), 0.0), MOST_SURPRISAL)
 
 
 @jit
@@ -709,7 +718,7 @@ def _around(state: Any, key: Any, at: Any, parameters: Any) -> Any:
     if other == -np.inf:
         return 0.0
     risk = 2.0 ** min(other - at / parameters.context_half_life_s, 10.0)
-    excess = risk - math.log10(max(totals[TOTAL_ENTITIES], 1.0))
+    excess = risk - _decades(max(totals[TOTAL_ENTITIES], 1.0))
     return min(CONTEXT_CAP, parameters.context_share * max(excess, 0.0))
 
 
@@ -803,7 +812,7 @@ def _value_surprise(pair: Any, value: Any) -> Any:
     A Laplace tail: with mean absolute deviation b, P(|x − mean| > t) = exp(−t / b). Steps of learning are clipped at four
     deviations, so that one value cannot move the scale by more.
     """
-    x = math.log10(max(abs(value), 1e-12))
+    x = _decades(max(abs(value), 1e-12))
     known = np.float64(pair["values"])
     if known == 0.0:
         pair["value_mean"] = x
@@ -864,11 +873,11 @@ def _rise(
 
 
 @kernel(
-    COLUMNS_TYPE, I8, PARAMETERS_TYPE, IN_F8, IN_F8, ROLE_TYPE, SCORES_TYPE, ALERTS_TYPE
+    COLUMNS_TYPE, I8, PARAMETERS_TYPE, IN_F8, IN_F8, ROLE_TYPE, SCRATCH_TYPE, SCORES_TYPE, ALERTS_TYPE
 )  # fmt: skip
 def score_role(
     columns: Any, first_event: Any, parameters: Any, risk_knots: Any, score_knots: Any,
-    state: Any, out: Any, alerts: Any,
+    state: Any, scratch: Any, out: Any, alerts: Any,
 ) -> None:  # fmt: skip
     """Score the events of one role in order, learning from each: what they say about an entity, and its level.
 
@@ -880,10 +889,7 @@ def score_role(
     rank-discounted sum, context of other entities) is ours.
     Difference: an entity's clock never runs backwards, so a late event is scored as if it came now; key 0 is nobody.
     """
-    weight = np.empty(ACTIVE_KINDS, np.float64)
-    order = np.empty(ACTIVE_KINDS, np.int64)
-    parts = np.zeros(len(KIND_PARTS), np.float64)
-    lonely = np.zeros(len(KIND_PARTS), np.float64)
+    weight, order, parts, lonely = scratch
     totals = state.totals
     rows = columns.ts.shape[0]
     for i in range(rows):
@@ -961,16 +967,16 @@ def score_role(
         if seen == 0.0:
             seen = totals[TOTAL_SINGLE_KINDS] + 1.0  # Good–Turing: the mass of kinds never seen
         if is_alert:
-            novelty = -0.5 * math.log10((onsets + 0.5) / (lived + PRIOR_WINDOWS))
+            novelty = -0.5 * _decades((onsets + 0.5) / (lived + PRIOR_WINDOWS))
             everybody = (totals[TOTAL_ENTITIES] * now - totals[TOTAL_FIRST]) / parameters.window_s + totals[
                 TOTAL_ENTITIES
             ]
-            rarity = -0.5 * math.log10(seen / max(1.0, everybody))
+            rarity = -0.5 * _decades(seen / max(1.0, everybody))
         else:
-            novelty = -0.5 * math.log10((onsets + 0.5) / (np.float64(entity["windows"]) + PRIOR_WINDOWS))
+            novelty = -0.5 * _decades((onsets + 0.5) / (np.float64(entity["windows"]) + PRIOR_WINDOWS))
             usual = min(seen / max(1.0, totals[TOTAL_WINDOWS]), 1.0)
             among = totals[TOTAL_PEER_WINDOWS + peer] + PRIOR_PEERS
-            rarity = -0.5 * math.log10((np.float64(common["peers"][peer]) + PRIOR_PEERS * usual) / among)
+            rarity = -0.5 * _decades((np.float64(common["peers"][peer]) + PRIOR_PEERS * usual) / among)
         novelty = max(novelty, 0.0)
         rarity = max(rarity, 0.0)
 
@@ -983,7 +989,7 @@ def score_role(
                 + 0.5 * np.float64(pair["hours"][(hour + 23) % 24])
                 + 0.5 * np.float64(pair["hours"][(hour + 1) % 24])
             )
-            seasonal = -math.log10((near + 1.0) / (onsets / 12.0 + 1.0))
+            seasonal = -_decades((near + 1.0) / (onsets / 12.0 + 1.0))
 
         # An alert of another tool that hardly ever stops is worse than one that comes and goes.
         passed = window - pair["window"]
@@ -1001,7 +1007,7 @@ def score_role(
             )
             share = min(np.float64(pair["occupied"]) / (elapsed + 12.0), 0.999)
             if share > USUAL_OCCUPANCY:
-                persistence = math.log10(share / (1.0 - share) * (1.0 - USUAL_OCCUPANCY) / USUAL_OCCUPANCY)
+                persistence = _decades(share / (1.0 - share) * (1.0 - USUAL_OCCUPANCY) / USUAL_OCCUPANCY)
 
         # The size of what happened, who took part, and what came before it in the session.
         valued = 0.0
@@ -1013,7 +1019,7 @@ def score_role(
                 partner = columns.reaches[i] if which == 0 else columns.meets[i]
                 if partner != 0 and not _met(entity["partners"][which], partner):
                     rate = (np.float64(entity["met"][which]) + 1.0) / (np.float64(entity["windows"]) + 2.0)
-                    pairing = max(pairing, -math.log10(min(rate, 1.0)) - ORDINARY)
+                    pairing = max(pairing, -_decades(min(rate, 1.0)) - ORDINARY)
                     entity["met"][which] += np.float32(1.0)
         sequence = 0.0
         if parameters.watches_steps:
@@ -1237,9 +1243,9 @@ def _failure_surprise(entity: Any, totals: Any) -> Any:
     share = np.float64(entity["window_failures"]) / count
     if share <= expected:
         return 0.0
-    bound = share * math.log10(share / expected)
+    bound = share * _decades(share / expected)
     if share < 1.0:
-        bound += (1.0 - share) * math.log10((1.0 - share) / (1.0 - expected))
+        bound += (1.0 - share) * _decades((1.0 - share) / (1.0 - expected))
     return min(0.5 * count * bound, MOST_SURPRISAL)
 
 
@@ -1272,7 +1278,7 @@ def _step_surprise(state: Any, entity: Any, kind_key: Any, kind: Any, parameters
             below = expected - count
             if count > 0.0:
                 below += count * math.log(count / expected)
-            surprise = min(math.log10(usual / rate), below / LN10) - ORDINARY
+            surprise = min(_decades(usual / rate), below / LN10) - ORDINARY
             surprise = min(max(surprise, 0.0), MOST_SURPRISAL)
     state.step[step] += np.float32(1.0)
     state.kind[earlier]["followed"] = followed + 1.0
@@ -1295,6 +1301,7 @@ def _sink(entity: Any, held: Any, at: Any) -> None:
     IN_F8,
     IN_F8,
     ROLE_TYPE,
+    SCRATCH_TYPE,
     array(I8),
     array(I8),
     array(F8),
@@ -1302,7 +1309,7 @@ def _sink(entity: Any, held: Any, at: Any) -> None:
     ALERTS_TYPE,
 )
 def settle_window(
-    window: Any, parameters: Any, risk_knots: Any, score_knots: Any, state: Any,
+    window: Any, parameters: Any, risk_knots: Any, score_knots: Any, state: Any, scratch: Any,
     count: Any, slots: Any, score: Any, level: Any, alerts: Any,
 ) -> None:  # fmt: skip
     """Judge every entity of a window again at its end, by what has happened around it since its own events.
@@ -1314,8 +1321,7 @@ def settle_window(
     incident comes minutes before the incident does.
     Difference: an entity is told only when its score rises by it.
     """
-    weight = np.empty(ACTIVE_KINDS, np.float64)
-    order = np.empty(ACTIVE_KINDS, np.int64)
+    weight, order, _parts, _lonely = scratch
     at = (window + 1.0) * parameters.window_s
     if _around(state, np.uint64(0), at, parameters) <= 0.0:
         return  # nothing around anybody
@@ -1392,11 +1398,11 @@ def standings(at: Any, parameters: Any, state: Any, score: Any, level: Any) -> N
 
 
 @kernel(
-    array(I8, readonly=True), F8, PARAMETERS_TYPE, IN_F8, IN_F8, ROLE_TYPE,
+    array(I8, readonly=True), F8, PARAMETERS_TYPE, IN_F8, IN_F8, ROLE_TYPE, SCRATCH_TYPE,
     array(U8, 2), array(I8, 2), array(F8, 3), array(F8, 2),
 )  # fmt: skip
 def explain_entities(
-    slots: Any, at: Any, parameters: Any, risk_knots: Any, score_knots: Any, state: Any,
+    slots: Any, at: Any, parameters: Any, risk_knots: Any, score_knots: Any, state: Any, scratch: Any,
     kind: Any, event: Any, parts: Any, without: Any,
 ) -> None:  # fmt: skip
     """Why these entities stand where they stand at one moment; each explanation sums to the score of ``standings``.
@@ -1408,8 +1414,7 @@ def explain_entities(
     Source: proportional attribution; the score is a sum over kinds, and a kind's surprisal a sum over channels.
     Difference: when the kinds behind a score are no longer recent, what is left of it is put under the context.
     """
-    weight = np.empty(ACTIVE_KINDS, np.float64)
-    order = np.empty(ACTIVE_KINDS, np.int64)
+    weight, order, _parts, _lonely = scratch
     for m in range(slots.shape[0]):
         entity = state.entity[slots[m]]
         active = state.active[slots[m]]

@@ -243,6 +243,28 @@ class Columns(NamedTuple):
         return Columns(*(column[start:stop] for column in self))  # type: ignore[arg-type]  # a field keeps its dtype
 
 
+class Scratch(NamedTuple):
+    """Room that a kernel works in; what it holds between calls means nothing."""
+
+    weight: NDArray[np.float64]
+    """(ACTIVE_KINDS,): what each recent kind adds."""
+    order: NDArray[np.int64]
+    parts: NDArray[np.float64]
+    """(KIND_PARTS,): the channels of a kind."""
+    lonely: NDArray[np.float64]
+    """(KIND_PARTS,): the one channel of a surprise that is the entity's; all but the first stay 0."""
+
+
+def new_scratch() -> Scratch:
+    """Room for one kernel call at a time."""
+    return Scratch(
+        weight=np.zeros(ACTIVE_KINDS),
+        order=np.zeros(ACTIVE_KINDS, np.int64),
+        parts=np.zeros(len(KIND_PARTS)),
+        lonely=np.zeros(len(KIND_PARTS)),
+    )
+
+
 class Scores(NamedTuple):
     """Where the kernel of a role writes."""
 
