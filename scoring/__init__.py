@@ -1,5 +1,6 @@
 """Numbers only: EOCT, risk aggregators and the engine's kernels, as NumPy in, NumPy out. Imports nothing of Guardian's."""
 
 from scoring import eoct, risk
+from scoring.sequences import SequenceScorer
 
-__all__ = ["eoct", "risk"]
+__all__ = ["SequenceScorer", "eoct", "risk"]

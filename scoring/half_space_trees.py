@@ -67,7 +67,9 @@ class HalfSpaceTrees(Detector):
         trees = whole("n_trees", n_trees, 1, 1000)
         self._height = whole("height", height, 1, 20)
         if trees << self._height > MAX_LEAVES:
-            raise ValueError(f"n_trees × 2^height: expected at most {MAX_LEAVES}, got {trees << self._height}")
+            raise ValueError(
+                f"n_trees × 2^height: expected at most {MAX_LEAVES}, got {trees << self._height}"
+            )
         self._window = whole("window_size", window_size, 1, 1_000_000)
         if not isinstance(scale, bool):
             raise ValueError(f"scale: expected True or False, got {scale!r}")  # noqa: TRY004  (one error type)
@@ -129,7 +131,9 @@ class HalfSpaceTrees(Detector):
 
 def _checked_limits(limits: Sequence[Sequence[float]], features: int) -> list[list[float]]:
     if len(limits) != features:
-        raise ValueError(f"limits: expected one (low, high) for each of {features} features, got {len(limits)}")
+        raise ValueError(
+            f"limits: expected one (low, high) for each of {features} features, got {len(limits)}"
+        )
     checked = []
     for place, pair in enumerate(limits):
         low, high = (real(f"limits[{place}]", each, -1e300, 1e300) for each in pair)

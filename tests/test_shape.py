@@ -32,6 +32,7 @@ COVERED_BY = {
     "guardian/gateway/service.py": "guardian/test_run.py",
     "guardian/gateway/problems.py": "guardian/gateway/test_serving.py",
     "scoring/layout.py": "scoring/test_kernels.py",
+    "scoring/transitions.py": "scoring/test_sequences.py",
     "exporters/outbox.py": "exporters/test_delivery.py",
     "exporters/sinks/file.py": "exporters/test_delivery.py",
     "exporters/sinks/http.py": "exporters/test_delivery.py",
@@ -69,7 +70,7 @@ def test_nothing_is_listed_that_is_gone() -> None:
 
 def test_public_names() -> None:
     assert guardian.__all__ == ["Config", "Engine", "Verdict", "backtest", "load", "read"]
-    assert scoring.__all__ == ["eoct", "risk"]
+    assert scoring.__all__ == ["SequenceScorer", "eoct", "risk"]
     for name in guardian.__all__:
         assert callable(getattr(guardian, name))
 
