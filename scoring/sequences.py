@@ -60,8 +60,8 @@ class SequenceScorer:
     >>> import numpy as np
     >>> scorer = SequenceScorer()
     >>> scorer.learn(np.array([1, 2, 3] * 50), np.arange(0, 151, 3))
-    >>> scorer.score(np.array([1, 2, 3, 3, 2, 1]), np.array([0, 3, 6])).round(2)
-    array([0.  , 2.43])
+    >>> scorer.score(np.array([3, 1, 2, 3, 2, 2]), np.array([0, 3, 6])).round(2)
+    array([0.  , 2.31])
     """
 
     def __init__(
