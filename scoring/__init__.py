@@ -2,5 +2,6 @@
 
 from scoring import eoct, risk
 from scoring.sequences import SequenceScorer
+from scoring.series import SeriesScorer
 
-__all__ = ["SequenceScorer", "eoct", "risk"]
+__all__ = ["SequenceScorer", "SeriesScorer", "eoct", "risk"]

@@ -62,3 +62,67 @@ class SequenceTwin:
 
     def _bin(self, session: Sequence[Hashable]) -> int:
         return math.floor(math.log2(1 + len(session)) * 4)
+
+
+class SeriesTwin:
+    """One metric under the hour's density: histogram, exponential kernel, shrinkage; averages in a decayed sample."""
+
+    def __init__(self, half_life: float, rest: float) -> None:
+        self.half_life, self.rest = half_life, rest
+        self.bins: list[tuple[int, int]] = []
+        self.averages: list[float] = []
+        self.average = self.mean = self.variance = 0.0
+        self.count = 0
+        self.peak, self.peak_at = 0.0, -math.inf
+
+    def density(self, at: int, hour: int | None) -> float:
+        near = [0.25 * math.exp(-abs(at - other) * 0.25 / 0.5) / (2 * 0.5) for other, _ in self._of(hour)]
+        if hour is None:
+            centre = 0.25 * math.exp(-abs(at) * 0.25 / 0.5) / (2 * 0.5)
+            return (sum(near) + centre) / (len(near) + 1)
+        return (sum(near) + 3 * self.density(at, None)) / (len(near) + 3)
+
+    def score_learn(self, now: float, x: float) -> float:
+        if not (math.isfinite(x) and math.isfinite(now)):
+            return 0.0
+        if not self.count:
+            self.mean = x
+        deviation = math.sqrt(self.variance)
+        if x == self.mean:
+            at = 0
+        elif deviation == 0:
+            at = 31 if x > self.mean else -31
+        else:
+            at = min(max(math.floor((x - self.mean) / (deviation * 0.25) + 0.5), -31), 31)
+        hour = math.floor((now - 86400 * math.floor(now / 86400)) / 3600)
+        surprisal = -math.log(self.density(at, hour))
+        self.average += max(1 / (self.count + 1), 0.25) * (surprisal - self.average)
+        score = 0.0
+        if self.count >= 30:
+            weights = [2 ** (-(age + 1) / self.half_life) for age in reversed(range(len(self.averages)))]
+            level = min(math.floor(self.average * 16), 511)
+            higher = sum(
+                weight
+                * (1.0 if other > level else (1 - min(self.average * 16 - level, 1)) * (other == level))
+                for weight, other in zip(weights, self.averages, strict=True)
+            )
+            # The newest average weighs 1, not what half a life has left of it.
+            newest = 2 ** (1 / self.half_life)
+            p = (newest * higher + math.exp(-self.average)) / (newest * sum(weights) + 1)
+            found = -math.log10(p)
+            if found > self.peak or now - self.peak_at > self.rest:
+                self.peak, self.peak_at = found, now
+                score = max(found, 0.0)
+            self.averages.append(level)
+        self.bins.append((at, hour))
+        step = x - self.mean
+        if self.count > 50 and deviation > 0:
+            step = min(max(step, -4 * deviation), 4 * deviation)
+        rate = max(1 / (self.count + 1), 1e-5)
+        self.mean += rate * step
+        self.variance = (1 - rate) * (self.variance + rate * step * step)
+        self.count += 1
+        return score
+
+    def _of(self, hour: int | None) -> list[tuple[int, int]]:
+        return [each for each in self.bins if hour is None or each[1] == hour]
