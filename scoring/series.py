@@ -172,9 +172,10 @@ class SeriesScorer:
     >>> import numpy as np
     >>> seconds = 300.0 * np.arange(4000)
     >>> values = np.sin(seconds * 2 * np.pi / 86400)
-    >>> values[3000] = 0.9  # ordinary at another hour
-    >>> int(SeriesScorer().score_learn(seconds, values).argmax())
-    3000
+    >>> values[3000:3003] = -0.9  # ordinary at another hour
+    >>> scores = SeriesScorer().score_learn(seconds, values)
+    >>> 600 + int(scores[600:].argmax())  # after two days, the first of which is new at every hour
+    3002
     """
 
     def __init__(self, *, half_life: float = 4000.0, rest_s: float = 21_600.0) -> None:

@@ -70,7 +70,7 @@ def test_nothing_is_listed_that_is_gone() -> None:
 
 def test_public_names() -> None:
     assert guardian.__all__ == ["Config", "Engine", "Verdict", "backtest", "load", "read"]
-    assert scoring.__all__ == ["SequenceScorer", "SeriesScorer", "eoct", "risk"]
+    assert scoring.__all__ == ["IsolationForest", "SequenceScorer", "SeriesScorer", "eoct", "risk"]
     for name in guardian.__all__:
         assert callable(getattr(guardian, name))
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
 
 START, END = "start", "end"
 
@@ -126,3 +129,24 @@ class SeriesTwin:
 
     def _of(self, hour: int | None) -> list[tuple[int, int]]:
         return [each for each in self.bins if hour is None or each[1] == hour]
+
+
+def isolation_score(forest: Any, row: Sequence[float]) -> float:
+    """Liu, Ting and Zhou 2008, algorithm 3 and equation 2, over the trees of a fitted scikit-learn forest."""
+
+    def chance(rows: int) -> float:
+        if rows <= 1:
+            return 0.0
+        if rows == 2:
+            return 1.0
+        return 2 * (math.log(rows - 1) + 0.5772156649015329) - 2 * (rows - 1) / rows
+
+    total = 0.0
+    for member, columns in zip(forest.estimators_, forest.estimators_features_, strict=True):
+        tree, node = member.tree_, 0
+        while tree.children_left[node] >= 0:
+            x = float(np.float32(row[columns[tree.feature[node]]]))
+            node = (tree.children_left if x <= tree.threshold[node] else tree.children_right)[node]
+            total += 1
+        total += chance(int(tree.n_node_samples[node]))
+    return float(2 ** (-total / len(forest.estimators_) / chance(int(forest.max_samples_))))
