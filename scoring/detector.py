@@ -99,11 +99,17 @@ class Detector(ABC):
         except (KeyError, TypeError) as error:
             raise ValueError(f"snapshot: expected the parameters of a {cls.__name__}: {error}") from None
         refill({"skipped": made._skipped, **made._state()}, header, body)
+        if not made._is_sound():
+            raise ValueError(f"snapshot: the arrays of this {cls.__name__} contradict each other")
         return made
 
     @abstractmethod
     def _state(self) -> Mapping[str, NDArray[Any]]:
         """Every array that the score depends on, by a stable name, in a stable order; written in place."""
+
+    @abstractmethod
+    def _is_sound(self) -> bool:
+        """Whether no array that was read back could lead the loop out of its bounds (a digest proves no origin)."""
 
     @abstractmethod
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:

@@ -14,14 +14,14 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.compilation import F8, I8, U8, array, jit, kernel, record, types
+from scoring.compilation import F8, I8, U8, array, jit, kernel, types
 from scoring.detector import Detector, real, whole
 
-NODE: Final = np.dtype([("mass", "i8"), ("epoch", "i8")])
-"""Rows of the reference window that passed here, if ``epoch`` is the present one; otherwise none did."""
+MASS, SINCE = range(2)
+"""Places in ``node``: rows of the reference window that passed here, if SINCE is the present epoch, otherwise none."""
 
-LEAF: Final = np.dtype([("latest", "i8"), ("score", "i8"), ("epoch", "i8")])
-"""Rows of the present window that ended here; the sum along its path, if ``epoch`` is the present one."""
+LATEST, SCORE, SCORED = range(3)
+"""Places in ``leaf``: rows of the present window that ended here; the score of its path, if of the epoch SCORED."""
 
 MAX_LEAVES: Final = 2**22
 PADDING: Final = 0.15
@@ -87,8 +87,8 @@ class HalfSpaceTrees(Detector):
         self._scale = int(scale)
         self._threshold, self._feature = _splits(self._parameters, self.features)
         leaves = 1 << self._height
-        self._node = np.zeros((trees, 2 * leaves), NODE)
-        self._leaf = np.zeros((trees, leaves), LEAF)
+        self._node = np.zeros((trees, 2 * leaves, 2), np.int64)
+        self._leaf = np.zeros((trees, leaves, 3), np.int64)
         self._touched = np.zeros((trees, min(leaves, self._window)), np.int32)
         self._touched_count = np.zeros(trees, np.int64)
         self._bounds = np.full((2, self.features), np.inf)
@@ -108,6 +108,18 @@ class HalfSpaceTrees(Detector):
             "bounds": self._bounds,
             "clock": self._clock,
         }
+
+    def _is_sound(self) -> bool:
+        latest = self._leaf[:, :, LATEST]
+        return bool(
+            ((self._feature >= 0) & (self._feature < self.features)).all()
+            and (latest >= 0).all()
+            and (latest.sum(axis=1) == self._clock[ROWS]).all()
+            and ((latest > 0).sum(axis=1) == self._touched_count).all()
+            and ((self._touched >= 0) & (self._touched < latest.shape[1])).all()
+            and self._clock[EPOCH] >= 0
+            and 0 <= self._clock[ROWS] < self._window
+        )
 
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         half_space_trees(
@@ -136,6 +148,8 @@ def _checked_limits(limits: Sequence[Sequence[float]], features: int) -> list[li
         )
     checked = []
     for place, pair in enumerate(limits):
+        if len(pair) != 2:
+            raise ValueError(f"limits[{place}]: expected (low, high), got {len(pair)} values")
         low, high = (real(f"limits[{place}]", each, -1e300, 1e300) for each in pair)
         if not low < high:
             raise ValueError(f"limits[{place}]: expected low < high, got ({low}, {high})")
@@ -195,8 +209,8 @@ def _path_score(nodes: Any, height: Any, leaf: Any, epoch: Any, limit: Any) -> A
     """Sum of mass × 2^depth from the root down to the first node with little mass; exact, in whole numbers."""
     score = 0
     for depth in range(height + 1):
-        node = nodes[leaf >> np.uint64(height - depth)]
-        mass = node.mass if node.epoch == epoch else 0
+        place = leaf >> np.uint64(height - depth)
+        mass = nodes[place, MASS] if nodes[place, SINCE] == epoch else 0
         score += mass << depth
         if mass < limit:
             break
@@ -210,13 +224,13 @@ def _pivot(node: Any, leaf: Any, touched: Any, touched_count: Any, epoch: Any) -
     for t in range(node.shape[0]):
         for k in range(touched_count[t]):
             place = leaves + touched[t, k]
-            rows = leaf[t, touched[t, k]].latest
-            leaf[t, touched[t, k]].latest = 0
+            rows = leaf[t, touched[t, k], LATEST]
+            leaf[t, touched[t, k], LATEST] = 0
             while place > 0:
-                if node[t, place].epoch != epoch:
-                    node[t, place].epoch = epoch
-                    node[t, place].mass = 0
-                node[t, place].mass += rows
+                if node[t, place, SINCE] != epoch:
+                    node[t, place, SINCE] = epoch
+                    node[t, place, MASS] = 0
+                node[t, place, MASS] += rows
                 place >>= 1
         touched_count[t] = 0
 
@@ -227,8 +241,8 @@ def _pivot(node: Any, leaf: Any, touched: Any, touched_count: Any, epoch: Any) -
     I8,
     array(F8),
     array(I8),
-    record(NODE, 2),
-    record(LEAF, 2),
+    array(I8, 3),
+    array(I8, 3),
     array(types.int32, 2),
     array(I8),
     array(F8, 2),
@@ -257,7 +271,7 @@ def half_space_trees(
 ) -> None:
     """One minus the share of the greatest mass score that a row's paths reach.
 
-    Shapes: X (n, F); threshold, feature (T × L,); node (T, 2 L); leaf (T, L); touched (T, min(L, window));
+    Shapes: X (n, F); threshold, feature (T × L,); node (T, 2 L, 2); leaf (T, L, 3); touched (T, min(L, window));
     touched_count (T,); bounds, scaled (2, F); place (2, T); clock (2,); skipped (1,); out (n,). L = 2^height.
     Units: out in [0, 1], higher = stranger; window in rows; scale 0 or 1.
     Cost: 10 trees of height 8: about 150 ns a row at 3 features.
@@ -267,7 +281,7 @@ def half_space_trees(
     valid for one epoch, so nothing is cleared; the score of a leaf is computed once a window. Rows with a value that
     is not finite score 0 and change nothing.
     """
-    trees, leaves = leaf.shape
+    trees, leaves = leaf.shape[0], leaf.shape[1]
     features = X.shape[1]
     height = 0
     while (1 << height) < leaves:
@@ -299,10 +313,10 @@ def half_space_trees(
             total = 0
             for t in range(trees):
                 end = at[t] - np.uint64(leaves)
-                if leaf[t, end].epoch != epoch:
-                    leaf[t, end].epoch = epoch
-                    leaf[t, end].score = _path_score(node[t], height, at[t], epoch, limit)
-                total += leaf[t, end].score
+                if leaf[t, end, SCORED] != epoch:
+                    leaf[t, end, SCORED] = epoch
+                    leaf[t, end, SCORE] = _path_score(node[t], height, at[t], epoch, limit)
+                total += leaf[t, end, SCORE]
             out[i] = 1.0 - total / greatest
         if moved and scale != 0:
             for f in range(features):
@@ -315,10 +329,10 @@ def half_space_trees(
             then[:] = at
         for t in range(trees):
             end = then[t] - np.uint64(leaves)
-            if leaf[t, end].latest == 0:
+            if leaf[t, end, LATEST] == 0:
                 touched[t, touched_count[t]] = end
                 touched_count[t] += 1
-            leaf[t, end].latest += 1
+            leaf[t, end, LATEST] += 1
         rows += 1
         if rows == window:
             rows = 0

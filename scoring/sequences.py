@@ -172,6 +172,9 @@ class SequenceScorer:
         except (KeyError, TypeError) as error:
             raise ValueError(f"snapshot: expected the parameters of a {cls.__name__}: {error}") from None
         refill(made._arrays(), header, body)
+        owner = made._state.steps["owner"]
+        if np.any(owner < 0) or np.any(owner >= len(made._state.kinds)):  # a digest proves no origin
+            raise ValueError(f"snapshot: the arrays of this {cls.__name__} contradict each other")
         return made
 
     def _arrays(self) -> Mapping[str, NDArray[Any]]:

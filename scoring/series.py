@@ -256,4 +256,7 @@ class SeriesScorer:
         except (KeyError, TypeError) as error:
             raise ValueError(f"snapshot: expected the parameters of a {cls.__name__}: {error}") from None
         refill(made._state._asdict(), header, body)
+        moments = made._state.moments
+        if not np.all(np.isfinite(moments[:PEAK_AT])) or moments[VARIANCE] < 0.0:  # a digest proves no origin
+            raise ValueError(f"snapshot: the arrays of this {cls.__name__} contradict each other")
         return made

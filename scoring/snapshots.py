@@ -47,7 +47,7 @@ def opened(blob: bytes, name: str) -> tuple[dict[str, Any], bytes]:
     length = int.from_bytes(blob[len(MAGIC) : start], "little")
     try:
         header = json.loads(blob[start : min(start + length, len(blob) - _DIGEST_BYTES)])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"snapshot: damaged header: {error}") from None
     if not isinstance(header, dict):
         raise ValueError(f"snapshot: expected a header object, got {type(header).__name__}")  # noqa: TRY004

@@ -183,6 +183,10 @@ def test_another_scorers_snapshot_is_refused() -> None:
     other = blob.replace(b"SequenceScorer", b"SequenceScarer")
     with pytest.raises(ValueError, match="snapshot"):
         SequenceScorer.restore(other)
+    scorer = SequenceScorer()
+    scorer._state.steps["owner"][3] = 4096
+    with pytest.raises(ValueError, match="contradict each other"):
+        SequenceScorer.restore(scorer.snapshot())
 
 
 def read(path: Path) -> list[list[int]]:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring import series
+from scoring.sequences import SequenceScorer
 from scoring.series import SeriesScorer
 from tests.twins_series import SeriesTwin
 
@@ -145,6 +146,16 @@ def test_other_arrays_are_refused(times: Any, values: Any, said: str) -> None:
 def test_other_parameters_are_refused(parameters: Any) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(parameters))}: expected a number"):
         SeriesScorer(**parameters)
+
+
+def test_a_snapshot_that_contradicts_itself_is_refused() -> None:
+    for place, value in ((series.MEAN, np.nan), (series.VARIANCE, -1.0), (series.UNIT, np.inf)):
+        scorer = SeriesScorer()
+        scorer._state.moments[place] = value
+        with pytest.raises(ValueError, match="contradict each other"):
+            SeriesScorer.restore(scorer.snapshot())
+    with pytest.raises(ValueError, match="expected a SeriesScorer"):
+        SeriesScorer.restore(SequenceScorer().snapshot())
 
 
 def test_nab(shared_data: Path) -> None:
