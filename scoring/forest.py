@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.compilation import F8, I8, U8, array, kernel, record, types
+from scoring.compilation import F8, I8, array, kernel, record, types
 from scoring.detector import MAX_FEATURES, check_rows, described, real, whole
 from scoring.snapshots import opened, packed, refill
 
@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 BLOCK: Final = 64
 """Rows that walk a tree side by side, so that none waits for another's memory."""
 
+MIN_DEPTH: Final = 3
 MAX_DEPTH: Final = 16
 EULER_GAMMA: Final = float(np.euler_gamma)
 NODE: Final = np.dtype([("threshold", np.float32), ("lane", np.uint32)])
@@ -38,7 +39,7 @@ NODE: Final = np.dtype([("threshold", np.float32), ("lane", np.uint32)])
     record(NODE, 2),
     array(F8, 2),
     array(types.float32),
-    array(U8),
+    array(types.uint32),
     array(F8),
     array(I8),
     array(F8),
@@ -59,14 +60,14 @@ def isolation_score(
     Shapes: rows (n, features); nodes (trees, 2^depth - 1); paths (trees, 2^depth); lanes (features BLOCK,), places and walked
         (BLOCK,): scratch; skipped (1,); out (n,).
     Units: out in (0, 1], higher = stranger, 0.5 = as deep as a forest of chance; paths and normal_path in edges.
-    Cost: about 0.75 ns a level and tree: 600 ns a row for 100 trees of 8 levels, on one core.
+    Cost: about 430 ns a row for 100 trees of 8 levels, on one core.
     Source: Liu, Ting and Zhou 2008, Isolation forest; as scikit-learn computes it.
     Difference: scikit-learn's sign turned; rows are rounded to float32 as there, so thresholds are kept as the largest
         float32 that is not above them; a row with a value that is not finite scores 0 and is counted.
     """
     n, features = rows.shape
     trees, inner = nodes.shape
-    two = np.uint64(2)  # unsigned: numba checks signed places for counting from the end
+    two = np.uint32(2)  # unsigned: numba checks signed places for counting from the end
     for start in range(0, n, BLOCK):
         count = min(BLOCK, n - start)
         for r in range(BLOCK):
@@ -75,20 +76,44 @@ def isolation_score(
                 lanes[f * BLOCK + r] = np.float32(rows[start + min(r, count - 1), f])
         for tree in range(trees):
             node, path = nodes[tree], paths[tree]
+            t0, t1, t2, t3 = (
+                node[0]["threshold"],
+                node[1]["threshold"],
+                node[2]["threshold"],
+                node[3]["threshold"],
+            )
+            t4, t5, t6 = node[4]["threshold"], node[5]["threshold"], node[6]["threshold"]
+            x0, x1, x2, x3 = (
+                lanes[node[0]["lane"] :],
+                lanes[node[1]["lane"] :],
+                lanes[node[2]["lane"] :],
+                lanes[node[3]["lane"] :],
+            )
+            x4, x5, x6 = lanes[node[4]["lane"] :], lanes[node[5]["lane"] :], lanes[node[6]["lane"] :]
+            # All seven questions of the first three levels, and the answers that count picked by masks: this loop becomes
+            # vector instructions (with branches it does not), 2.3 M rows/s in place of 1.65 M.
             for r in range(BLOCK):
-                places[r] = 0
-                if inner:
-                    x = lanes[node[0]["lane"] + np.uint32(r)]
-                    places[r] = two - np.uint64(x <= node[0]["threshold"])
-            level = 3
+                first = np.int32(x0[r] > t0)
+                left, right = np.int32(x1[r] > t1), np.int32(x2[r] > t2)
+                second = left ^ ((left ^ right) & -first)
+                a, b, c, d = (
+                    np.int32(x3[r] > t3),
+                    np.int32(x4[r] > t4),
+                    np.int32(x5[r] > t5),
+                    np.int32(x6[r] > t6),
+                )
+                left, right = a ^ ((a ^ b) & -second), c ^ ((c ^ d) & -second)
+                third = left ^ ((left ^ right) & -first)
+                places[r] = np.int32(7) + np.int32(4) * first + np.int32(2) * second + third
+            level = 15
             while level <= inner:
                 for r in range(BLOCK):
                     here = node[places[r]]
                     x = lanes[here["lane"] + np.uint32(r)]
-                    places[r] = two * places[r] + two - np.uint64(x <= here["threshold"])
+                    places[r] = two * places[r] + two - np.uint32(x <= here["threshold"])
                 level = 2 * level + 1
             for r in range(BLOCK):
-                walked[r] += path[places[r] - np.uint64(inner)]
+                walked[r] += path[places[r] - np.uint32(inner)]
         for r in range(count):
             finite = True
             for f in range(features):
@@ -116,7 +141,7 @@ class IsolationForest:
         Args:
             features: columns of the rows it scores.
             trees: how many trees.
-            depth: edges from a root to the deepest leaf.
+            depth: edges from a root to the lowest row of places, no fewer than to the deepest leaf.
             sample: rows that each tree was grown from.
 
         Raises:
@@ -124,12 +149,12 @@ class IsolationForest:
         """
         self.features = whole("features", features, 1, MAX_FEATURES)
         self.trees = whole("trees", trees, 1, 10_000)
-        self.depth = whole("depth", depth, 0, MAX_DEPTH)
+        self.depth = whole("depth", depth, MIN_DEPTH, MAX_DEPTH)
         self.sample = whole("sample", sample, 2, 2**MAX_DEPTH)
         self._nodes = np.zeros((trees, 2**depth - 1), NODE)
         self._paths = np.zeros((trees, 2**depth))
         self._skipped = np.zeros(1, np.int64)
-        self._scratch = np.empty(features * BLOCK, np.float32), np.empty(BLOCK, np.uint64), np.empty(BLOCK)
+        self._scratch = np.empty(features * BLOCK, np.float32), np.empty(BLOCK, np.uint32), np.empty(BLOCK)
 
     @classmethod
     def fit(
@@ -177,11 +202,11 @@ class IsolationForest:
         if not hasattr(fitted, "estimators_"):
             raise ValueError("forest: expected a fitted sklearn.ensemble.IsolationForest")
         grown = [each.tree_ for each in fitted.estimators_]
-        deepest = max(tree.max_depth for tree in grown)
+        deepest = max(MIN_DEPTH, *(int(tree.max_depth) for tree in grown))
         if deepest > MAX_DEPTH:
             raise ValueError(f"forest: expected trees of at most {MAX_DEPTH} levels, got {deepest}")
         made = cls(
-            int(fitted.n_features_in_), trees=len(grown), depth=int(deepest), sample=int(fitted.max_samples_)
+            int(fitted.n_features_in_), trees=len(grown), depth=deepest, sample=int(fitted.max_samples_)
         )
         for number, (tree, columns) in enumerate(zip(grown, fitted.estimators_features_, strict=True)):
             made._lay_out(number, tree, np.asarray(columns))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import ensemble
 
-from scoring.forest import BLOCK, MAX_DEPTH, IsolationForest, _not_above
+from scoring.forest import BLOCK, MAX_DEPTH, MIN_DEPTH, IsolationForest, _not_above
 from tests import twins_series
 
 RANDOM = np.random.default_rng(11)
@@ -84,7 +84,7 @@ def test_what_is_not_finite_scores_nothing_and_is_counted() -> None:
 def test_constant_rows_make_trees_of_one_leaf() -> None:
     X = np.ones((50, 2))
     forest = IsolationForest.fit(X)
-    assert forest.depth == 0
+    assert forest.depth == MIN_DEPTH  # all of it filled by the one leaf
     fitted = ensemble.IsolationForest(random_state=0).fit(X)
     assert forest.score(X) == pytest.approx(-fitted.score_samples(X), abs=1e-12)
 
