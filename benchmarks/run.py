@@ -43,7 +43,8 @@ HEAD = """# Benchmarks
 
 Written by `make bench`, section by section, and not compared in CI: figures differ by machine, and a shared machine adds
 up to a factor of two from one run to the next. Compare within a section only, where everything ran on the same core
-and the same rows. Goals missed and benchmarks that failed are shown like the rest. Data: public sets, kept outside the project.
+and the same rows. Goals missed and benchmarks that failed are shown like the rest. Data: public sets, kept outside the project; NAB's own code and
+results are read from a checkout that NAB_ROOT names.
 """
 
 Row = dict[str, Any]

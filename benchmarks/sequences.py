@@ -154,17 +154,17 @@ def speed(normal: Sessions, abnormal: Sessions) -> dict[str, Any]:
     seconds, beside = [], []
     for _ in range(5):
         scorer = SequenceScorer()
-        started = time.perf_counter()
+        started = time.process_time()
         scorer.score_learn(kinds, offsets)
-        seconds.append(time.perf_counter() - started)
-        started = time.perf_counter()
+        seconds.append(time.process_time() - started)
+        started = time.process_time()
         exact_counts(stream[: len(normal)])
-        beside.append((time.perf_counter() - started) * len(stream) / len(normal))
+        beside.append((time.process_time() - started) * len(stream) / len(normal))
     rate = len(stream) / statistics.median(seconds)
     return {
         "data": "loghub, 3 % abnormal",
         "method": "scoring.SequenceScorer, score and learn",
-        "sessions/s": rate,
+        "sessions per CPU second": rate,
         "× exact count vectors in Python": statistics.median(beside) / statistics.median(seconds),
         "goal": "met" if rate >= 1.8e6 else "missed",
     }
