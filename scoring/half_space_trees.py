@@ -87,8 +87,9 @@ class HalfSpaceTrees(Detector):
         self._scale = int(scale)
         self._threshold, self._feature = _splits(self._parameters, self.features)
         leaves = 1 << self._height
-        self._node = np.zeros((trees, 2 * leaves, 2), np.int64)
-        self._leaf = np.zeros((trees, leaves, 3), np.int64)
+        # Written, not only reserved: else tall trees take a page fault at nearly every new leaf of their first windows.
+        self._node = np.full((trees, 2 * leaves, 2), 0, np.int64)
+        self._leaf = np.full((trees, leaves, 3), 0, np.int64)
         self._touched = np.zeros((trees, min(leaves, self._window)), np.int32)
         self._touched_count = np.zeros(trees, np.int64)
         self._bounds = np.full((2, self.features), np.inf)
