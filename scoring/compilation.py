@@ -36,13 +36,13 @@ IN_F8, IN_U8, IN_I4, IN_U1 = (array(kind, readonly=True) for kind in (F8, U8, ty
 class Kernel(Generic[P]):
     """One loop with one explicit signature: other dtypes, strides or layouts are refused, never converted."""
 
-    def __init__(self, function: Callable[P, None], signature: tuple[Any, ...]) -> None:
+    def __init__(self, function: Callable[P, None], signature: tuple[Any, ...], *, allocates: bool) -> None:
         self.py_func = function
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
         self.module = function.__module__.rpartition(".")[2]
         self._signature = signature
-        self._dispatcher = jit(function)
+        self._dispatcher = allocating_jit(function) if allocates else jit(function)
         self._ready = not hasattr(self._dispatcher, "compile")  # NUMBA_DISABLE_JIT leaves plain functions
 
     def compile(self) -> None:
@@ -65,11 +65,11 @@ class Kernel(Generic[P]):
 KERNELS: Final[list[Kernel[Any]]] = []
 
 
-def kernel(*signature: Any) -> Callable[[Callable[P, None]], Kernel[P]]:
-    """Make a loop a kernel with these argument types."""
+def kernel(*signature: Any, allocates: bool = False) -> Callable[[Callable[P, None]], Kernel[P]]:
+    """Make a loop a kernel with these argument types; one that allocates makes its parts by ``allocating_jit``."""
 
     def wrap(function: Callable[P, None]) -> Kernel[P]:
-        made = Kernel(function, signature)
+        made = Kernel(function, signature, allocates=allocates)
         KERNELS.append(made)
         return made
 
@@ -118,9 +118,18 @@ def jit(function: Callable[..., Any]) -> Any:
 
     fastmath stays off: it makes NaN checks lie. Reference counting is off too: whoever calls a kernel keeps its arrays
     alive, and each table handed to a part of a loop would cost two atomic counts an array (looking up a key took 58 ns
-    with them, 3 ns without). So nothing can be allocated in a loop, which the house forbids anyway.
+    with them, 3 ns without). So nothing can be allocated in it, not even by assigning to a slice.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+    return _compiled(function, _nrt=False)
+
+
+def allocating_jit(function: Callable[..., Any]) -> Any:
+    """As ``jit``, for the rare part of a loop that needs NumPy's own algorithms and their memory."""
+    return _compiled(function, _nrt=True)  # said aloud: a part takes over from its caller what it leaves open
+
+
+def _compiled(function: Callable[..., Any], **more: bool) -> Any:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
     try:
         made = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no writable cache folder anywhere: compile anew in each process

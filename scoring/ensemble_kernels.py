@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from scoring import ensemble_layout as at
-from scoring.compilation import F8, I8, array, jit, kernel
+from scoring.compilation import F8, I8, allocating_jit, array, jit, kernel
 
 
 @jit
@@ -104,7 +104,7 @@ def _channels(parts: Any) -> Any:
     return marginal, whitened, z  # the last part is the loneliness
 
 
-@jit
+@allocating_jit
 def _first_scale(columns: Any, held: Any) -> None:
     """Median and outer deciles of the rows of the grace period, so that one wild row among them does not set the scale."""
     for f in range(columns.shape[1]):
@@ -167,7 +167,7 @@ def _learn_ball(nearby: Any, centres: Any, balls: Any, clock: Any) -> None:
         _measure_set(centres, balls, place % at.SETS, -(-clock[at.FILLED] // at.SETS))
 
 
-@jit
+@allocating_jit
 def _measure_set(centres: Any, balls: Any, t: Any, members: Any) -> None:
     """Radius (squared distance to the nearest other centre) and loneliness of each ball of a set, from large to small.
 
@@ -206,7 +206,7 @@ def _surprise(mass: Any, over: Any, nothing: Any) -> Any:
     return over - math.log(mass + at.EMPTY) if mass > 0.0 else nothing
 
 
-@jit
+@allocating_jit
 def _tabulate(mass: Any, unit: Any, table: Any) -> None:
     """Freeze the surprise of every bin: of the broad one it lies in, of the fine one, and of the tail beyond it."""
     over = math.log(mass[0].sum() * unit + 1.0)
@@ -226,7 +226,7 @@ def _tabulate(mass: Any, unit: Any, table: Any) -> None:
                 table[f, b, at.TAILS] = _surprise(min(left, table[f, b, at.TAILS]) * unit, over, nothing)
 
 
-@jit
+@allocating_jit
 def _refresh_tables(state: Any) -> None:
     """Freeze the scale of the features and the tables."""
     columns, pace = state.columns, state.pace
@@ -242,7 +242,7 @@ def _refresh_tables(state: Any) -> None:
     _tabulate(state.white_mass, 1.0 / pace[at.MASS_WEIGHT], state.white_table)
 
 
-@jit
+@allocating_jit
 def _solve_whitening(columns: Any, covariance: Any, whitening: Any) -> None:
     """(covariance + RIDGE)^−½ of each block, by Jacobi's rotations."""
     features, width = covariance.shape
@@ -299,7 +299,7 @@ def _follow_parts(parts: Any, values: Any, rate: Any) -> None:
         parts[at.PART_VARIANCE, k] = (1.0 - rate) * (parts[at.PART_VARIANCE, k] + rate * d * d)
 
 
-@jit
+@allocating_jit
 def _freeze_parts(state: Any) -> None:
     """Freeze the scale of the parts, and the score from which on a row is suspect."""
     parts = state.parts
@@ -363,7 +363,7 @@ def _learn(state: Any, held: Any) -> None:
         _freeze_parts(state)
 
 
-@jit
+@allocating_jit
 def _begin(state: Any) -> None:
     """Learn the rows of the grace period, on the scale that they give together."""
     columns, clock = state.columns, state.clock
@@ -405,7 +405,8 @@ def score_ensemble(X: Any, state: Any, skipped: Any, channels: Any, judged: Any,
         score[i] = 0.0
         judged[i] = np.nan
         if explained:
-            channels[i, :] = 0.0
+            for k in range(channels.shape[1]):
+                channels[i, k] = 0.0
         void = 0.0
         for f in range(features):
             void += X[i, f] - X[i, f]  # NaN where the value is not finite

@@ -308,7 +308,8 @@ def half_space_trees(
             width = high[f] - low[f]
             scored[f] = (X[i, f] - low[f]) / width if width != 0.0 else 0.0
         if scale == 0:
-            scored[:] = X[i]
+            for f in range(features):
+                scored[f] = X[i, f]
         _descend(threshold, feature, height, scored, at)
         if epoch > 0:
             total = 0
@@ -327,7 +328,8 @@ def half_space_trees(
                 learnt[f] = (X[i, f] - low[f]) / width if width != 0.0 else 0.0
             _descend(threshold, feature, height, learnt, then)
         else:
-            then[:] = at
+            for t in range(trees):
+                then[t] = at[t]
         for t in range(trees):
             end = then[t] - np.uint64(leaves)
             if leaf[t, end, LATEST] == 0:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.compilation import F8, I8, IN_F8, array, jit, kernel, types
+from scoring.compilation import F8, I8, IN_F8, allocating_jit, array, jit, kernel, types
 from scoring.detector import Detector, described, real
 
 TAIL_BINS: Final = 1024
@@ -138,7 +138,7 @@ def _count(tail: Any, score: Any, place: Any, growth: Any, q: Any) -> None:
     _refresh_tail(tail, TAIL_PER_Q * q)
 
 
-@jit
+@allocating_jit
 def _first_grid(tail: Any) -> None:
     """A grid over the first scores; the next one is laid at once, from its quantiles."""
     line, first = tail.line, tail.first
@@ -176,7 +176,8 @@ def _new_grid(tail: Any, share: Any) -> None:
     old_centre, old_inverse = line[CENTRE], line[INVERSE]
     if 0.5 <= unit * old_inverse <= 2.0 and abs(centre - old_centre) <= unit:
         return
-    moved[:] = 0.0
+    for i in range(TAIL_BINS):
+        moved[i] = 0.0
     for i in range(TAIL_BINS):
         if mass[i] > 0.0:
             line[CENTRE], line[INVERSE] = old_centre, old_inverse
@@ -187,7 +188,8 @@ def _new_grid(tail: Any, share: Any) -> None:
                 part = min(k + 1.0, stop) - max(np.float64(k), start)
                 moved[k] += mass[i] * (part / (stop - start) if stop > start else 1.0)
     line[CENTRE], line[INVERSE] = centre, 1.0 / unit
-    mass[:] = moved
+    for i in range(TAIL_BINS):
+        mass[i] = moved[i]
 
 
 @jit
