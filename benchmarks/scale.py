@@ -29,6 +29,9 @@ GOAL = (
 )
 ENTITIES = 100_000
 BATCH = 1024
+RATE = 2_000
+"""Events a second of event time, once all entities are known."""
+
 ROUNDS = 5
 START = 1_700_000_000
 PEER_ROWS = 20_000
@@ -49,7 +52,7 @@ def live(count: int) -> list[Row]:
     for batch in batches(random, 4 * ENTITIES, START, 8192):
         engine.feed(batch)
     blob = engine.snapshot()
-    later = list(batches(random, count, START + 21_600, BATCH))
+    later = list(batches(random, count, START + 21_600, BATCH, span=count / RATE))
     speeds, tails = [], []
     for _ in range(ROUNDS):
         engine = Engine.restore(blob)
@@ -159,8 +162,8 @@ def named(names: pa.Array, at: float, *, kind: str) -> pa.RecordBatch:
     )
 
 
-def batches(random: np.random.Generator, count: int, start: float, size: int) -> Any:
-    """Made-up events over six hours, each batch with dictionaries of its own, as a source sends them."""
+def batches(random: np.random.Generator, count: int, start: float, size: int, span: float = 21_600) -> Any:
+    """Made-up events over ``span`` seconds, each batch with dictionaries of its own, as a source sends them."""
     numbers = {
         "actor": random.integers(0, ENTITIES, count),
         "address": random.integers(0, ENTITIES, count),
@@ -168,7 +171,7 @@ def batches(random: np.random.Generator, count: int, start: float, size: int) ->
         "target": (random.zipf(1.3, count) - 1) % 2000,
         "kind": (random.zipf(1.4, count) - 1) % 200,
     }
-    times = start + np.sort(random.uniform(0, 21_600, count))
+    times = start + np.sort(random.uniform(0, span, count))
     values = random.lognormal(0.0, 1.0, count)
     outcomes = random.choice(np.array([1, 1, 1, 1, 2, 3], np.int8), count)
     for first in range(0, count, size):
