@@ -1,7 +1,7 @@
 """The ensemble, one fixed set of parameters, beside streaming and batch peers, and how right its p-values are.
 
-Each pair runs on the same rows and the same core, ours right before and after the peer; rates are rows per CPU second,
-ours the median of its runs. A batch peer fits and scores the whole set (two passes, in any order), so one run of it
+Each pair runs on the same rows and the same core, ours right after the peer; rates are rows per CPU second, ours the
+median of three runs (of five seeds where it stands alone). A batch peer fits and scores the whole set (two passes, in any order), so one run of it
 stands for the stored order and the shuffled one. A slow peer gets an even sample of the stream, in order, and ours then
 gets the same rows. Every peer works in a process of its own, so that "peak MiB" is what it added. Peers that are not
 installed are named as such.

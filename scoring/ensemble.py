@@ -21,6 +21,7 @@ from scoring.tail import calibrate_tail
 _NO_CHANNELS: Final = np.empty((0, 3))
 _TAIL_GROWTH: Final = 2.0 ** (1.0 / 10_000)
 _TAIL_Q: Final = 1e-3
+_NO_P_VALUES: Final = np.empty(0)
 _WAITING: Final = 256
 
 
@@ -80,37 +81,32 @@ class Ensemble(Detector):
             ValueError: X has another type, dtype, shape or memory layout; the message says what was expected and got.
         """
         check_rows(X, self.features)
+        self._catch_up()
         score, p_value, channels = np.empty(len(X)), np.empty(len(X)), np.empty((len(X), 3))
-        self._run(X, channels, p_value, score)
+        score_ensemble(X, self._arrays, self._skipped, channels, p_value, score)
+        self._calibrate(p_value, p_value)
         return Judgement(score, p_value, *channels.T.copy())
 
-    def _run(
-        self,
-        X: NDArray[np.float64],
-        channels: NDArray[np.float64],
-        p_value: NDArray[np.float64],
-        score: NDArray[np.float64],
-    ) -> None:
-        self._catch_up()
-        score_ensemble(X, self._arrays, self._skipped, channels, p_value, score)
-        calibrate_tail(p_value, _TAIL_GROWTH, _TAIL_Q, self._tail, self._unjudged, p_value)
-
     def _score_learn(self, X: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        if len(X) != 1:
-            self._run(X, _NO_CHANNELS, np.empty(len(X)), out)
-            return
-        # One row: nobody asks for its p-value, so its score waits for others; a call of a loop costs 2 µs.
-        if self._waits == _WAITING:
+        # A call of a loop costs 2 µs, and nobody asks for the p-value, so the score of a single row waits for others.
+        if len(X) != 1 or self._waits == _WAITING:
             self._catch_up()
-        at = self._waits
-        self._waits += 1
-        score_ensemble(X, self._arrays, self._skipped, _NO_CHANNELS, self._waiting[at : at + 1], out)
+        if len(X) == 1:
+            judged = self._waiting[self._waits : self._waits + 1]
+            self._waits += 1
+            score_ensemble(X, self._arrays, self._skipped, _NO_CHANNELS, judged, out)
+        else:
+            judged = np.empty(len(X))
+            score_ensemble(X, self._arrays, self._skipped, _NO_CHANNELS, judged, out)
+            self._calibrate(judged, _NO_P_VALUES)
 
     def _catch_up(self) -> None:
         """Let the calibrator learn the scores that wait."""
-        scores = self._waiting[: self._waits]
+        self._calibrate(self._waiting[: self._waits], _NO_P_VALUES)
         self._waits = 0
-        calibrate_tail(scores, _TAIL_GROWTH, _TAIL_Q, self._tail, self._unjudged, scores)
+
+    def _calibrate(self, judged: NDArray[np.float64], p_value: NDArray[np.float64]) -> None:
+        calibrate_tail(judged, _TAIL_GROWTH, _TAIL_Q, self._tail, self._unjudged, p_value)
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
         self._catch_up()

@@ -128,7 +128,7 @@ def _count(tail: Any, score: Any, place: Any, growth: Any, q: Any) -> None:
         clock[NEXT_GRID] = TAIL_FIRST
     else:
         tail.mass[np.uint64(place)] += line[WEIGHT]
-        line[WEIGHT] *= max(growth, 1.0 + 1.0 / seen)
+        line[WEIGHT] *= growth if (growth - 1.0) * seen > 1.0 else 1.0 + 1.0 / seen
         if seen < clock[NEXT_REFRESH]:
             return
     if seen >= clock[NEXT_GRID]:
@@ -231,7 +231,7 @@ def _refresh_tail(tail: Any, share: Any) -> None:
 def calibrate_tail(scores: Any, growth: Any, q: Any, tail: Any, skipped: Any, p_value: Any) -> None:
     """p-value of each score under all scores before it, which it then joins.
 
-    Shapes: scores, p_value (n,), which may be the same array.
+    Shapes: scores (n,); p_value (n,), which may be the same array, or (0,).
     Units: p in (0, 1]; growth = 2^(1/half-life in scores); q = the rate at which p should be most exact.
     Cost: about 60 ns a score.
     Source: Siffer et al. 2017, Anomaly Detection in Streams with Extreme Value Theory, section 4 (SPOT); Hosking and
@@ -239,14 +239,17 @@ def calibrate_tail(scores: Any, growth: Any, q: Any, tail: Any, skipped: Any, p_
     Difference: moments instead of Grimshaw's likelihood, taken of a decayed log-linear histogram, so memory is fixed and
     nothing is fitted per row; below the tail the histogram, not p = 1; a score that is not finite has p = 1.
     """
+    wanted = p_value.shape[0] > 0
     for i in range(scores.shape[0]):
         if not math.isfinite(scores[i]):
             skipped[0] += 1
-            p_value[i] = 1.0
+            if wanted:
+                p_value[i] = 1.0
             continue
         score = min(max(scores[i], -FARTHEST), FARTHEST)
         place = _place(tail.line, score)
-        p_value[i] = _p_value(tail, score, place)
+        if wanted:
+            p_value[i] = _p_value(tail, score, place)
         _count(tail, score, place, growth, q)
 
 
