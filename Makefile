@@ -30,11 +30,19 @@ check: setup ## format, lint, types, import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup ## measure this machine, beside the peers that are installed
-	$(BIN)/guardian bench
+.venv-bench/.ready: requirements.lock benchmarks/requirements.lock pyproject.toml
+	@echo "setting up .venv-bench: the project and its peers (some are compiled: about ten minutes, once)"
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python benchmarks/install.py
+	@.venv-bench/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+bench: .venv-bench/.ready ## measure beside the peers, on one core (hours); writes docs/reference/benchmarks.md
+	.venv-bench/bin/python benchmarks/run.py $(ARGS)
 
 docs: setup ## write the generated pages of docs/
 	$(BIN)/python docs/generate.py
 
-lock: ## compile requirements.lock again (needs uv)
+lock: ## compile both requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-header --no-annotate --python-version 3.11 --universal --quiet -o requirements.lock
+	uv pip compile pyproject.toml benchmarks/requirements.in -c requirements.lock --generate-hashes --no-header --no-annotate --python-version 3.11 --universal --quiet -o benchmarks/requirements.lock

@@ -10,18 +10,40 @@ from typing import TYPE_CHECKING, Any, Final
 from scoring import eoct, risk
 
 if TYPE_CHECKING:
+    from scoring.ensemble import Ensemble
+    from scoring.forest import IsolationForest
     from scoring.half_space_trees import HalfSpaceTrees
     from scoring.histogram import StreamingHistogram
     from scoring.loda import Loda
     from scoring.rs_hash import RSHash
+    from scoring.sequences import SequenceScorer
+    from scoring.series import SeriesScorer
+    from scoring.tail import TailCalibrator
 
-__all__ = ["HalfSpaceTrees", "Loda", "RSHash", "StreamingHistogram", "eoct", "risk"]
+__all__ = [
+    "Ensemble",
+    "HalfSpaceTrees",
+    "IsolationForest",
+    "Loda",
+    "RSHash",
+    "SequenceScorer",
+    "SeriesScorer",
+    "StreamingHistogram",
+    "TailCalibrator",
+    "eoct",
+    "risk",
+]
 
 _HOME: Final = {
+    "Ensemble": "ensemble",
     "HalfSpaceTrees": "half_space_trees",
+    "IsolationForest": "forest",
     "Loda": "loda",
     "RSHash": "rs_hash",
+    "SequenceScorer": "sequences",
+    "SeriesScorer": "series",
     "StreamingHistogram": "histogram",
+    "TailCalibrator": "tail",
 }
 """The module of each name that is imported late."""
 

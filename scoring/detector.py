@@ -1,13 +1,11 @@
 """What every streaming detector shares: checked rows in, finite scores out, state as bytes and back.
 
-Owns the contract, the checks of rows and constructor parameters, and the frame of a snapshot. Does not own any
-formula: each detector file holds its own loop, its arrays and the meaning of its score.
+Owns the contract and the checks of rows and constructor parameters. Does not own any formula (each detector file holds
+its own loop, its arrays and the meaning of its score), nor the frame of a snapshot (``scoring.snapshots``).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,11 +14,10 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-MAGIC: Final = b"scoring-detector/1\n"
+from scoring.snapshots import opened, packed, refill
+
 MAX_FEATURES: Final = 4096
 
-_DIGEST_BYTES: Final = hashlib.sha256().digest_size
-_LENGTH_BYTES: Final = 4
 _F8: Final = np.dtype(np.float64)
 
 
@@ -86,17 +83,8 @@ class Detector(ABC):
 
     def snapshot(self) -> bytes:
         """The parameters and the whole state; the same state gives the same bytes, on any machine."""
-        arrays = {"skipped": self._skipped, **self._state()}
-        header = {
-            "detector": type(self).__name__,
-            "features": self.features,
-            "parameters": self._parameters,
-            "arrays": [[name, _little(array).dtype.str, array.shape] for name, array in arrays.items()],
-        }
-        said = json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-        body = b"".join(_little(array).tobytes() for array in arrays.values())
-        whole_blob = MAGIC + len(said).to_bytes(_LENGTH_BYTES, "little") + said + body
-        return whole_blob + hashlib.sha256(whole_blob).digest()
+        about = {"features": self.features, "parameters": self._parameters}
+        return packed(type(self).__name__, about, {"skipped": self._skipped, **self._state()})
 
     @classmethod
     def restore(cls, blob: bytes) -> Self:
@@ -105,25 +93,12 @@ class Detector(ABC):
         Raises:
             ValueError: the bytes are damaged, of another version, or of another detector.
         """
-        header, body = _opened(blob)
-        if header.get("detector") != cls.__name__:
-            raise ValueError(f"snapshot: expected a {cls.__name__}, got a {header.get('detector')}")
+        header, body = opened(blob, cls.__name__)
         try:
             made = cls(header["features"], **header["parameters"])
-            arrays = {"skipped": made._skipped, **made._state()}
-            told = [[name, _little(array).dtype.str, list(array.shape)] for name, array in arrays.items()]
-            expected = sum(array.nbytes for array in arrays.values())
         except (KeyError, TypeError) as error:
             raise ValueError(f"snapshot: expected the parameters of a {cls.__name__}: {error}") from None
-        if header.get("arrays") != told or len(body) != expected:
-            raise ValueError(
-                f"snapshot: expected the arrays of a {cls.__name__} with its parameters, got others"
-            )
-        start = 0
-        for array in arrays.values():
-            stored = np.frombuffer(body, _little(array).dtype, array.size, start)
-            array[...] = stored.reshape(array.shape)
-            start += array.nbytes
+        refill({"skipped": made._skipped, **made._state()}, header, body)
         if not made._is_sound():
             raise ValueError(f"snapshot: the arrays of this {cls.__name__} contradict each other")
         return made
@@ -191,29 +166,3 @@ def real(name: str, value: object, low: float, high: float) -> float:
     ):
         raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
     return float(value)
-
-
-def _little(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(array.dtype.newbyteorder("<"), copy=False)
-
-
-def _opened(blob: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header and the bytes of the arrays of a snapshot whose digest is right."""
-    if not isinstance(blob, bytes):
-        raise ValueError(f"snapshot: expected bytes, got {type(blob).__name__}")  # noqa: TRY004  (one error type)
-    start = len(MAGIC) + _LENGTH_BYTES
-    if not blob.startswith(MAGIC):
-        raise ValueError(f"snapshot: expected bytes that begin with {MAGIC!r}, got {blob[: len(MAGIC)]!r}")
-    if (
-        len(blob) < start + _DIGEST_BYTES
-        or hashlib.sha256(blob[:-_DIGEST_BYTES]).digest() != (blob[-_DIGEST_BYTES:])
-    ):
-        raise ValueError("snapshot: damaged, its digest is not that of its bytes")
-    length = int.from_bytes(blob[len(MAGIC) : start], "little")
-    try:
-        header = json.loads(blob[start : min(start + length, len(blob) - _DIGEST_BYTES)])
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"snapshot: damaged header: {error}") from None
-    if not isinstance(header, dict):
-        raise ValueError(f"snapshot: expected a header object, got {type(header).__name__}")  # noqa: TRY004
-    return header, blob[start + length : -_DIGEST_BYTES]

@@ -1,4 +1,4 @@
-"""The laws of the streaming detectors, over every public class that has ``score_learn``: none can be left out.
+"""The laws of the streaming detectors, over every public ``Detector`` that has ``score_learn``: none can be left out.
 
 A detector declares on its class the range of its scores (``score_range``) and by how much an added constant may move
 them (``offset_tolerance``). Its slow twin is the class ``<Name>Twin`` in any of ``tests/twins_*.py``.
@@ -21,10 +21,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import scoring
+from scoring.detector import Detector
 
 ROOT = Path(__file__).parent.parent
 DETECTORS = [
-    name for name in scoring.__all__ if callable(getattr(getattr(scoring, name), "score_learn", None))
+    name
+    for name in scoring.__all__
+    if isinstance(getattr(scoring, name), type)
+    and issubclass(getattr(scoring, name), Detector)
+    and callable(getattr(getattr(scoring, name), "score_learn", None))
 ]
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring import HalfSpaceTrees, Loda, RSHash, StreamingHistogram
-from scoring.detector import MAGIC, Detector, real, whole
+from scoring.detector import Detector, real, whole
+from scoring.snapshots import MAGIC
 
 
 def fed(kind: Callable[..., Detector]) -> Detector:
