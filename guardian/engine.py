@@ -34,7 +34,8 @@ from guardian.verdict import (
 )
 from guardian.view import Acknowledged, EntityView, Reason, View
 from scoring import kernels
-from scoring.layout import USED, Alerts, Parameters, RoleState, Scores
+from scoring.layout import USED, VECTOR_FEATURES, Alerts, Parameters, RoleState, Scores
+from scoring.multivariate import WindowJudge
 
 CHUNK: Final = 4096
 """Rows that go through the kernels at once: large enough to amortise, small enough for buffers to stay in cache."""
@@ -64,6 +65,7 @@ class Engine:
         }
         self._muted_limit = 2 * config.engine.max_acknowledged  # ended ones stay in the table
         self._roles: dict[str, RoleState] = {role: _new_role(role) for role in ROLES}
+        self._judges = {role: WindowJudge(VECTOR_FEATURES) for role in ROLES}
         self._names = Names()
         self._acknowledged: dict[tuple[str, str, str], int | None] = {}
         self._events = 0
@@ -173,6 +175,8 @@ class Engine:
         for role in ROLES:
             for name, array in states.arrays_of(self._roles[role]):
                 arrays[f"{role}/{name}"] = array
+            for name, array in self._judges[role].arrays().items():
+                arrays[f"{role}/{name}"] = array
         arrays.update(self._names.arrays(self._roles))
         arrays["acknowledged"] = np.frombuffer(
             msgspec.msgpack.encode([(*subject, until) for subject, until in self._acknowledged.items()]),
@@ -210,6 +214,10 @@ class Engine:
                 name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)
             }
             engine._roles[role] = states.role_from(own, engine._roles[role])
+            try:
+                engine._judges[role].restore(own)
+            except ValueError as error:
+                raise StateError(f"damaged snapshot: {error}") from None
         try:
             engine._names.restore(arrays)
             told = msgspec.msgpack.decode(
@@ -309,10 +317,20 @@ class Engine:
             state = self._roles[role]
             used = int(state.entities.meta[USED])
             count, slots = np.zeros(1, np.int64), np.empty(used, np.int64)
-            score, level = np.empty(used), np.empty(used, np.int8)
+            surprise, score, level = np.empty(used), np.empty(used), np.empty(used, np.int8)
             alerts = alert_buffers(used)
             kernels.settle_window(
-                window, self._parameters[role], *self._knots, state, count, slots, score, level, alerts
+                *self._strange(window, role),
+                window,
+                self._parameters[role],
+                *self._knots,
+                state,
+                count,
+                slots,
+                surprise,
+                score,
+                level,
+                alerts,
             )
             told = slots[: int(count[0])]
             if not len(told):
@@ -325,6 +343,7 @@ class Engine:
                     ts_ns=ended,
                     event=state.entity["last_event"][told],
                     entity=names,
+                    multivariate=surprise[: len(told)].copy(),
                     score=score[: len(told)].copy(),
                     level=level[: len(told)].copy(),
                 )
@@ -345,6 +364,17 @@ class Engine:
                     )
                 )
         return raised
+
+    def _strange(self, window: int, role: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Slots of the entities whose whole window is strange for their role, and the surprisal of each."""
+        state = self._roles[role]
+        used = int(state.entities.meta[USED])
+        count, slots = np.zeros(1, np.int64), np.empty(used, np.int64)
+        vectors = np.empty((used, VECTOR_FEATURES))
+        kernels.window_vectors(window, state, count, slots, vectors)
+        surprisal = self._judges[role].judge_learn(vectors[: int(count[0])])
+        strange = np.flatnonzero(surprisal > self.config.engine.floor)
+        return slots[strange], surprisal[strange]
 
     def _mute(self, subject: tuple[str, str, str], until: float) -> None:
         role, entity, kind = subject

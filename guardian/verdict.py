@@ -18,7 +18,16 @@ from guardian.config import Config
 from guardian.events import CHANNELS, CONTEXT, ROLES, SCORES
 from guardian.features import Features
 from guardian.view import Reason
-from scoring.layout import CHANNEL_COUNT, CONTEXT_PART, PARTS, RULE, RULE_PART, WITHOUT_CONTEXT, Alerts
+from scoring.layout import (
+    CHANNEL_COUNT,
+    CONTEXT_PART,
+    MULTIVARIATE,
+    PARTS,
+    RULE,
+    RULE_PART,
+    WITHOUT_CONTEXT,
+    Alerts,
+)
 
 _ROLE_NAMES: Final = pa.array(ROLES)
 
@@ -53,13 +62,14 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """Scores that the end of a window raised, and before which event of the batch."""
+    """Scores as the end of a window found them, and before which event of the batch."""
 
     before: int
     role: int
     ts_ns: int
     event: NDArray[np.int64]
     entity: list[str]
+    multivariate: NDArray[np.float64]
     score: NDArray[np.float64]
     level: NDArray[np.int8]
 
@@ -103,6 +113,7 @@ def _with_revised(whole: pa.RecordBatch, scored: Scored, revised: list[Revised])
         count = len(each.event)
         columns: dict[str, Any] = {
             **dict.fromkeys(CHANNELS, pa.array(np.zeros(count, np.float32))),
+            CHANNELS[MULTIVARIATE]: pa.array(each.multivariate.astype(np.float32)),
             "event": pa.array(each.event),
             "ts": pa.array(np.full(count, each.ts_ns)).view(SCORES.field("ts").type),
             "role": pa.DictionaryArray.from_arrays(pa.array(np.full(count, each.role, np.int8)), _ROLE_NAMES),
