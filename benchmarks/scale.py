@@ -19,7 +19,7 @@ from guardian.config import Config
 from guardian.decode.columns import batch_of
 from guardian.engine import Engine
 from guardian.events import ROLES
-from scoring.compilation import compile_all
+from scoring.compilation import ENGINE, compile_all
 from scoring.layout import USED
 
 TITLE = "The whole scorer at size"
@@ -38,7 +38,7 @@ Row = dict[str, Any]
 
 def measure(shared: Path, *, quick: bool) -> list[Row]:  # noqa: ARG001  (the data is made here)
     """Speed, latency and size; River beside it; the flood."""
-    compile_all("kernels")
+    compile_all(*ENGINE)
     return [*live(50_000 if quick else 300_000), *river(PEER_ROWS), *flood(300_000 if quick else 10_000_000)]
 
 

@@ -246,13 +246,35 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         It stands in every alert, so that the alert can be derived again. Ports, sinks and languages are left out:
         they change no score, and an alert must keep its identity when the service moves to another port.
         """
-        deciding = {
+        return hashlib.sha256(self.deciding()).hexdigest()
+
+    def deciding(self) -> bytes:
+        """That, as JSON: the same values give the same bytes."""
+        told = {
             "engine": self.engine,
             "calibration": self.calibration,
             "rules": self.rules,
             "layers": dict(sorted(self.layers.items())),
         }
-        return hashlib.sha256(msgspec.json.encode(deciding, order="deterministic")).hexdigest()
+        return msgspec.json.encode(told, order="deterministic")
+
+    @classmethod
+    def from_deciding(cls, told: bytes | str) -> Config:
+        """The configuration of ``deciding``, everything else by default.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            saved = msgspec.json.decode(told)
+            return cls(
+                engine=msgspec.convert(saved["engine"], Engine),
+                calibration=msgspec.convert(saved["calibration"], Calibration),
+                rules=msgspec.convert(saved["rules"], Rules),
+                layers=saved["layers"],
+            )
+        except (KeyError, TypeError, msgspec.MsgspecError) as error:
+            raise ValueError(f"its configuration cannot be read ({error})") from None
 
 
 _SECTIONS: Final = {

@@ -16,8 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from guardian import state as states
-from guardian.config import Calibration, Config, Rules
-from guardian.config import Engine as EngineSettings
+from guardian.config import Config
 from guardian.errors import InputError, StateError
 from guardian.events import ALERTS, ROLES, check_events
 from guardian.features import Extractor, Features
@@ -183,16 +182,7 @@ class Engine:
             np.uint8,
         )
         arrays["counts"] = np.array([self._events, self._late, self._watermark], np.int64)
-        deciding = {
-            "engine": self.config.engine,
-            "calibration": self.config.calibration,
-            "rules": self.config.rules,
-            "layers": dict(sorted(self.config.layers.items())),
-        }
-        return states.to_bytes(
-            arrays,
-            {"digest": self._digest, "config": msgspec.json.encode(deciding, order="deterministic").decode()},
-        )
+        return states.to_bytes(arrays, {"digest": self._digest, "config": self.config.deciding().decode()})
 
     @classmethod
     def restore(cls, blob: bytes, config: Config | None = None) -> Engine:
@@ -433,12 +423,6 @@ def _parameters(config: Config, role: str) -> Parameters:
 
 def _config_from(metadata: Mapping[str, str]) -> Config:
     try:
-        saved = msgspec.json.decode(metadata["config"])
-        return Config(
-            engine=msgspec.convert(saved["engine"], EngineSettings),
-            calibration=msgspec.convert(saved["calibration"], Calibration),
-            rules=msgspec.convert(saved["rules"], Rules),
-            layers=saved["layers"],
-        )
-    except (KeyError, msgspec.MsgspecError) as error:
-        raise StateError(f"damaged snapshot: its configuration cannot be read ({error})") from None
+        return Config.from_deciding(metadata["config"])
+    except (KeyError, ValueError) as error:
+        raise StateError(f"damaged snapshot: {error}") from None

@@ -1341,9 +1341,7 @@ def _surprise_at_end(
     entity["gate"] = max(np.float64(entity["gate"]), _gate(surprise, parameters.floor))
     _kept, own, _top = _ranked(active, count, at, -1, parameters, weight, order)
     if own > 0.0:
-        _spread(
-            state, state.entities.slot[slot]["key"], math.log2(own) + at / parameters.context_half_life_s
-        )
+        _spread(state, state.entities.slot[slot]["key"], math.log2(own) + at / parameters.context_half_life_s)
 
 
 @kernel(

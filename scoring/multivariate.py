@@ -78,5 +78,7 @@ class WindowJudge:
         ensemble = Ensemble.restore(arrays["ensemble"].tobytes())
         seen = arrays.get("vectors")
         if ensemble.features != self._features or seen is None or seen.shape != (1,):
-            raise ValueError(f"window vectors: expected an ensemble of {self._features} features and its count")
+            raise ValueError(
+                f"window vectors: expected an ensemble of {self._features} features and its count"
+            )
         self._ensemble, self._seen = ensemble, int(seen[0])

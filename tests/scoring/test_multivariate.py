@@ -1,0 +1,74 @@
+"""The judge of whole windows: grace, many looks, state as arrays and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from scoring import Ensemble
+from scoring.multivariate import GRACE, MOST_SURPRISAL, WindowJudge
+
+STRANGE = np.array([[30.0, -30.0, 30.0]])
+
+
+def rows(count: int, seed: int = 0) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).normal(size=(count, 3))
+
+
+def test_nothing_is_said_within_the_grace() -> None:
+    judge = WindowJudge(3)
+    assert not judge.judge_learn(np.vstack([rows(GRACE - 2), STRANGE])).any()
+    said = judge.judge_learn(np.vstack([STRANGE] * 2 + [rows(5)]))
+    assert said[0] == 0.0, "the last of the grace"
+    assert WindowJudge(3).judge_learn(np.empty((0, 3))).shape == (0,)
+
+
+def test_it_is_the_ensembles_p_value_less_the_looks() -> None:
+    judge, ensemble = WindowJudge(3), Ensemble(3)
+    judge.judge_learn(rows(5000))
+    ensemble.judge_learn(rows(5000))
+    window = np.vstack([rows(99, 1), STRANGE])
+    p_value = ensemble.judge_learn(window).p_value
+    said = judge.judge_learn(window)
+    assert said.tolist() == np.clip(-np.log10(p_value) - 2.0, 0.0, MOST_SURPRISAL).tolist()
+    assert said[-1] > 1.25
+
+
+def test_the_busiest_of_few_is_not_strange_for_that() -> None:
+    random = np.random.default_rng(3)
+    judge = WindowJudge(1)
+    rates = np.array([2.0, 3.0, 5.0, 8.0, 400.0])
+    said = np.array([judge.judge_learn(np.log1p(random.poisson(rates)).reshape(-1, 1)) for _ in range(1000)])
+    assert np.median(said[:, 4]) < 0.5
+    assert (said > 1.25).mean() < 0.05
+
+
+@settings(max_examples=20)
+@given(windows=st.lists(st.integers(0, 700), min_size=1, max_size=8), cut=st.integers(0, 8))
+def test_it_goes_on_from_its_arrays_bit_for_bit(windows: list[int], cut: int) -> None:
+    whole = judge = WindowJudge(3)
+    for number, count in enumerate(windows):
+        if number == cut:
+            judge = WindowJudge(3)
+            judge.restore({**whole.arrays(), "other": np.zeros(3)})
+        said = whole.judge_learn(rows(count, number))
+        if judge is not whole:
+            assert judge.judge_learn(rows(count, number)).tobytes() == said.tobytes()
+    assert {name: each.tobytes() for name, each in judge.arrays().items()} == {
+        name: each.tobytes() for name, each in whole.arrays().items()
+    }
+
+
+def test_arrays_of_something_else_are_refused() -> None:
+    other = WindowJudge(2)
+    other.judge_learn(rows(10)[:, :2].copy())
+    arrays = dict(other.arrays())
+    with pytest.raises(ValueError, match="3 features"):
+        WindowJudge(3).restore(arrays)
+    with pytest.raises(ValueError, match="count"):
+        WindowJudge(2).restore({"ensemble": arrays["ensemble"]})
+    with pytest.raises(ValueError, match="damaged"):
+        WindowJudge(2).restore({**arrays, "ensemble": arrays["ensemble"][:-1]})
