@@ -1,4 +1,4 @@
-"""The ensemble: seven views of a row, learnt late and through a gate, one fixed set of parameters.
+"""The ensemble: nine views of a row, learnt late and through a gate, one fixed set of parameters.
 
 Owns the detector and its public channels. Does not own its loops (``scoring.ensemble_kernels``), its arrays
 (``scoring.ensemble_layout``), the tail calibrator (``scoring.tail``) nor the frame of a snapshot (``scoring.detector``).
@@ -19,7 +19,7 @@ from scoring.ensemble_layout import REFUSED, is_sound, new_state
 from scoring.tail import calibrate_tail
 
 _NO_CHANNELS: Final = np.empty((0, 3))
-_TAIL_GROWTH: Final = 2.0 ** (1.0 / 50_000)
+_TAIL_GROWTH: Final = 2.0 ** (1.0 / 10_000)
 _TAIL_Q: Final = 1e-3
 _WAITING: Final = 256
 

@@ -8,23 +8,12 @@ no cut of the stream changes a bit.
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from scoring import ensemble_layout as at
-from scoring.compilation import F8, I8, array, jit, kernel, types
-
-ROWS_TYPE: Final = array(F8, 2, readonly=True)
-STATE_TYPE: Final = types.NamedTuple(
-    [
-        *(array(F8, dimensions) for dimensions in (2, 2, 3, 2, 2, 2, 2)),
-        *(array(types.float32, 2) for _ in range(2)),
-        *(array(F8, dimensions) for dimensions in (2, 2, 1, 1)),
-        array(I8),
-    ],
-    at.EnsembleState,
-)
+from scoring.compilation import F8, I8, array, jit, kernel
 
 
 @jit
@@ -38,9 +27,9 @@ def _standardise(columns: Any, values: Any) -> None:
 
 
 @jit
-def _bin(value: Any, bins_per_deviation: Any) -> Any:
+def _bin(value: Any) -> Any:
     """Place of a clipped value in a histogram; unsigned, which spares numba's check for negative indices."""
-    return np.uint64((value + at.REACH) * bins_per_deviation)
+    return np.uint64((value + at.REACH) * at.BINS_PER_DEVIATION)
 
 
 @jit
@@ -85,23 +74,18 @@ def _loneliness(nearby: Any, centres: Any, balls: Any) -> Any:
 
 
 @jit
-def _weigh(columns: Any, table: Any, whitening: Any, white_table: Any, parts: Any) -> None:
-    """PART_VALUE = the parts of the row that was standardised, but for its loneliness."""
-    features = columns.shape[1]
-    broad, fine, extreme, tails, white = 0.0, 0.0, 0.0, 0.0, 0.0
+def _view(table: Any, values: Any, part: Any) -> None:
+    """Four parts: the mean surprise of the broad bins, of the fine bins and of the tails, and the highest of a broad bin."""
+    features = values.shape[0]
+    broad, fine, tails, extreme = 0.0, 0.0, 0.0, 0.0
     for f in range(features):
-        b = _bin(columns[at.VALUE, f], 4.0)
-        broad += table[f, b, 0]
-        fine += table[f, b, 1]
-        tails += table[f, b, 2]
-        extreme = max(extreme, table[f, b, 0])
-    distance = _whiten_row(columns, whitening)
-    for f in range(features):
-        white += white_table[f, _bin(columns[at.WHITENED_VALUE, f], 0.5)]
-    value = parts[at.PART_VALUE]
-    value[at.BROAD], value[at.FINE], value[at.TAILS] = broad / features, fine / features, tails / features
-    value[at.EXTREME], value[at.WHITE] = extreme, white / features
-    value[at.DISTANCE] = math.log(distance / features + at.EMPTY)
+        b = _bin(values[f])
+        broad += table[f, b, at.BROAD]
+        fine += table[f, b, at.FINE]
+        tails += table[f, b, at.TAILS]
+        extreme = max(extreme, table[f, b, at.BROAD])
+    part[at.BROAD], part[at.FINE] = broad / features, fine / features
+    part[at.TAILS], part[at.EXTREME] = tails / features, extreme
 
 
 @jit
@@ -110,9 +94,9 @@ def _channels(parts: Any) -> Any:
     marginal, whitened, z = 0.0, 0.0, 0.0
     for k in range(at.PARTS):
         z = (parts[at.PART_VALUE, k] - parts[at.PART_MIDDLE, k]) * parts[at.PART_RECIPROCAL, k]
-        if k <= at.TAILS:
+        if k < at.WHITE:
             marginal += z
-        elif k <= at.WHITE:
+        elif k < at.LONELY:
             whitened += z
     return marginal, whitened, z  # the last part is the loneliness
 
@@ -142,9 +126,9 @@ def _follow_scale(columns: Any, values: Any, rate: Any) -> None:
 
 
 @jit
-def _learn_bins(mass: Any, values: Any, bins_per_deviation: Any, weight: Any) -> None:
+def _learn_bins(mass: Any, values: Any, weight: Any) -> None:
     for f in range(values.shape[0]):
-        mass[f, _bin(values[f], bins_per_deviation)] += weight
+        mass[f, _bin(values[f])] += weight
 
 
 @jit
@@ -220,36 +204,39 @@ def _surprise(mass: Any, over: Any, nothing: Any) -> Any:
 
 
 @jit
+def _tabulate(mass: Any, unit: Any, table: Any) -> None:
+    """Freeze the surprise of every bin: of the broad one it lies in, of the fine one, and of the tail beyond it."""
+    over = math.log(mass[0].sum() * unit + 1.0)
+    nothing = over - math.log(at.EMPTY)
+    for f in range(mass.shape[0]):
+        right = 0.0
+        for b in range(at.BINS - 1, -1, -1):
+            right += mass[f, b]
+            table[f, b, at.TAILS] = right
+        left = 0.0
+        for start in range(0, at.BINS, at.BROAD_BINS):
+            broad = _surprise(mass[f, start : start + at.BROAD_BINS].sum() * unit, over, nothing)
+            for b in range(start, start + at.BROAD_BINS):
+                left += mass[f, b]
+                table[f, b, at.BROAD] = broad
+                table[f, b, at.FINE] = _surprise((mass[f, b] + mass[f, b ^ 1]) * unit, over, nothing)
+                table[f, b, at.TAILS] = _surprise(min(left, table[f, b, at.TAILS]) * unit, over, nothing)
+
+
+@jit
 def _refresh_tables(state: Any) -> None:
-    """Freeze the scale, and the surprise of every bin."""
-    columns, pace, features = state.columns, state.pace, state.columns.shape[1]
+    """Freeze the scale of the features and the tables."""
+    columns, pace = state.columns, state.pace
     if pace[at.MASS_WEIGHT] > 1e200:
         state.mass[:] /= pace[at.MASS_WEIGHT]
         state.white_mass[:] /= pace[at.MASS_WEIGHT]
         state.gate_mass[:] /= pace[at.MASS_WEIGHT]
         pace[at.MASS_WEIGHT] = 1.0
-    unit = 1.0 / pace[at.MASS_WEIGHT]
-    over = math.log(state.mass[0].sum() * unit + 1.0)
-    nothing = over - math.log(at.EMPTY)
-    for f in range(features):
-        deviation = math.sqrt(columns[at.VARIANCE, f])
+    for f in range(columns.shape[1]):
         columns[at.MIDDLE, f] = columns[at.MEAN, f]
-        columns[at.RECIPROCAL, f] = 1.0 / max(deviation, 1.0 / at.UNVARIED)
-        right = 0.0
-        for b in range(at.BINS - 1, -1, -1):
-            right += state.mass[f, b]
-            state.table[f, b, 2] = right
-        left = 0.0
-        for start in range(0, at.BINS, 8):
-            broad = _surprise(state.mass[f, start : start + 8].sum() * unit, over, nothing)
-            for b in range(start, start + 8):
-                left += state.mass[f, b]
-                fine = (state.mass[f, b] + state.mass[f, b ^ 1]) * unit
-                state.table[f, b, 0] = broad
-                state.table[f, b, 1] = _surprise(fine, over, nothing)
-                state.table[f, b, 2] = _surprise(min(left, state.table[f, b, 2]) * unit, over, nothing)
-        for b in range(at.WHITE_BINS):
-            state.white_table[f, b] = _surprise(state.white_mass[f, b] * unit, over, nothing)
+        columns[at.RECIPROCAL, f] = 1.0 / max(math.sqrt(columns[at.VARIANCE, f]), 1.0 / at.UNVARIED)
+    _tabulate(state.mass, 1.0 / pace[at.MASS_WEIGHT], state.table)
+    _tabulate(state.white_mass, 1.0 / pace[at.MASS_WEIGHT], state.white_table)
 
 
 @jit
@@ -316,7 +303,8 @@ def _freeze_parts(state: Any) -> None:
     if state.clock[at.WEIGHED] >= at.UNSCORED:
         for k in range(at.PARTS):
             parts[at.PART_MIDDLE, k] = parts[at.PART_MEAN, k]
-            parts[at.PART_RECIPROCAL, k] = 1.0 / math.sqrt(parts[at.PART_VARIANCE, k] + at.VARIANCE_FLOOR)
+            variance = parts[at.PART_VARIANCE, k] + at.VARIANCE_FLOOR + at.PRIOR / state.clock[at.WEIGHED]
+            parts[at.PART_RECIPROCAL, k] = 1.0 / math.sqrt(variance)
     if state.clock[at.LEARNT] >= at.TRUSTED:
         allowed = at.SUSPECT * state.gate_mass.sum()
         above, start = 0.0, at.GATE_BINS
@@ -341,9 +329,9 @@ def _admitted(pace: Any, suspect: Any) -> Any:
 @jit
 def _learn(state: Any, held: Any) -> None:
     """Learn a row that has waited."""
-    columns, clock, pace = state.columns, state.clock, state.pace
-    features = columns.shape[1]
-    if not _admitted(pace, held[features + at.PARTS + 1]):
+    columns, clock, pace, features = state.columns, state.clock, state.pace, state.columns.shape[1]
+    suspect = held[features + at.PARTS + 1]
+    if not _admitted(pace, suspect):
         clock[at.REFUSED] += 1
         return
     clock[at.LEARNT] += 1
@@ -351,14 +339,17 @@ def _learn(state: Any, held: Any) -> None:
     rate = max(1.0 / clock[at.LEARNT], at.SLOWEST)
     _follow_scale(columns, held, rate)
     _standardise(columns, held)
-    _learn_bins(state.mass, columns[at.VALUE], 4.0, pace[at.MASS_WEIGHT])
+    _learn_bins(state.mass, columns[at.VALUE], pace[at.MASS_WEIGHT])
     _whiten_row(columns, state.whitening)
-    _learn_bins(state.white_mass, columns[at.WHITENED_VALUE], 0.5, pace[at.MASS_WEIGHT])
+    _learn_bins(state.white_mass, columns[at.WHITENED_VALUE], pace[at.MASS_WEIGHT])
     _learn_covariance(columns, state.covariance, rate)
     _learn_ball(columns[at.NEARBY], state.centres, state.balls, clock)
     _follow_parts(state.parts, held[features:], max(1.0 / clock[at.WEIGHED], at.SLOWEST))
-    step = (held[features + at.PARTS] - at.GATE_LOWEST) / at.GATE_WIDTH
-    state.gate_mass[np.uint64(min(max(step, 0.0), at.GATE_BINS - 1.0))] += pace[at.MASS_WEIGHT]
+    if suspect == 0.0 or pace[at.SHARE] <= at.OPEN_ABOVE:  # what came through the open gate does not move it
+        step = (held[features + at.PARTS] - at.GATE_LOWEST) / at.GATE_WIDTH
+        ripe = min(clock[at.LEARNT] / at.RIPE, 1.0)  # the scores of the first rows say little
+        gate_bin = np.uint64(min(max(step, 0.0), at.GATE_BINS - 1.0))
+        state.gate_mass[gate_bin] += ripe * pace[at.MASS_WEIGHT]
     pace[at.MASS_WEIGHT] *= at.GROWTH
     if clock[at.LEARNT] == clock[at.NEXT_WHITENING]:
         _solve_whitening(columns, state.covariance, state.whitening)
@@ -378,31 +369,31 @@ def _begin(state: Any) -> None:
     for i in range(at.GRACE):
         clock[at.LEARNT] += 1
         _standardise(columns, state.held[i])
-        _learn_bins(state.mass, columns[at.VALUE], 4.0, 1.0)
+        _learn_bins(state.mass, columns[at.VALUE], 1.0)
         _learn_covariance(columns, state.covariance, 1.0 / clock[at.LEARNT])
         _learn_ball(columns[at.NEARBY], state.centres, state.balls, clock)
     _solve_whitening(columns, state.covariance, state.whitening)
     for i in range(at.GRACE):
         _standardise(columns, state.held[i])
         _whiten_row(columns, state.whitening)
-        _learn_bins(state.white_mass, columns[at.WHITENED_VALUE], 0.5, 1.0)
+        _learn_bins(state.white_mass, columns[at.WHITENED_VALUE], 1.0)
     _refresh_tables(state)
     clock[at.NEXT_WHITENING] = 2 * at.GRACE
-    clock[at.NEXT_TABLES] = at.GRACE + 4
+    clock[at.NEXT_TABLES] = at.GRACE + at.UNSCORED
 
 
-@kernel(ROWS_TYPE, STATE_TYPE, array(I8), array(F8, 2), array(F8), array(F8))
+@kernel(array(F8, 2, readonly=True), at.STATE_TYPE, array(I8), array(F8, 2), array(F8), array(F8))
 def score_ensemble(X: Any, state: Any, skipped: Any, channels: Any, judged: Any, score: Any) -> None:
     """Score each row, then learn the row that has waited long enough.
 
     Shapes: X (n, features); score (n,); channels (n, 3), which sum to the score, or (0, 3); judged (n,), the score once
     more, or NaN for a row that has none.
     Units: score and channels in standard deviations of the parts among rows that were learnt; 0 is ordinary.
-    Cost: see docs/explanation/detectors.md.
-    Source: Goldstein and Dengel 2012 (histograms); Li et al. 2022, ECOD (tails); Kessy, Lewin and Strimmer 2018
-    (ZCA whitening); Bandaragoda et al. 2018, iNNE (loneliness); Finch 2009 (moments). The composition is ours.
-    Difference: all of them in one pass with exponential memory, learnt late and through a gate; a row with a value that is
-    not finite scores 0 and changes no state but the count of such rows.
+    Cost: 0.5 µs a row of 3 features, 0.8 µs of 10.
+    Source: Goldstein and Dengel 2012 (histograms); Li et al. 2022, ECOD (tails); Kessy, Lewin and Strimmer 2018 (ZCA);
+    Bandaragoda et al. 2018, iNNE (loneliness); Finch 2009 (moments). The composition is ours.
+    Difference: one pass with exponential memory, learnt late and through a gate. A row with a value that is not finite
+    scores 0 and changes nothing but the count of such rows.
     """
     features = X.shape[1]
     columns, parts, clock = state.columns, state.parts, state.clock
@@ -431,17 +422,22 @@ def score_ensemble(X: Any, state: Any, skipped: Any, channels: Any, judged: Any,
         if seen <= at.GRACE:
             continue
         _standardise(columns, held)
-        _weigh(columns, state.table, state.whitening, state.white_table, parts)
-        parts[at.PART_VALUE, at.LONELY] = _loneliness(columns[at.NEARBY], state.centres, state.balls)
+        part = parts[at.PART_VALUE]
+        _view(state.table, columns[at.VALUE], part)
+        squares = _whiten_row(columns, state.whitening)
+        _view(state.white_table, columns[at.WHITENED_VALUE], part[at.WHITE :])
+        part[at.DISTANCE] = math.log(
+            squares / features + at.EMPTY
+        )  # instead of the tails of the whitened values
+        part[at.LONELY] = _loneliness(columns[at.NEARBY], state.centres, state.balls)
         marginal, whitened, neighbour = _channels(parts)
         score[i] = marginal + whitened + neighbour
         if parts[at.PART_RECIPROCAL, 0] > 0.0:
             judged[i] = score[i]
         if explained:
-            channel = channels[i]
-            channel[at.MARGINAL], channel[at.WHITENED], channel[at.NEIGHBOUR] = marginal, whitened, neighbour
+            channels[i, 0], channels[i, 1], channels[i, 2] = marginal, whitened, neighbour
         for k in range(at.PARTS):
-            held[features + k] = parts[at.PART_VALUE, k]
+            held[features + k] = part[k]
         held[features + at.PARTS] = score[i]
         held[features + at.PARTS + 1] = 1.0 if score[i] > state.pace[at.SUSPECT_ABOVE] else 0.0
         waiting = min(at.LAG, 4 * seen // 5, max(seen - at.PROMPT, 0))

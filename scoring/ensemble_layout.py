@@ -12,10 +12,12 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.compilation import F8, I8, array, types
+
 BINS: Final = 128
-"""Of a quarter of a standard deviation each."""
-WHITE_BINS: Final = 16
-"""Of two standard deviations each."""
+BINS_PER_DEVIATION: Final = 4.0
+BROAD_BINS: Final = 8
+"""Bins that make a broad one; two make a fine one."""
 EMPTY: Final = 0.05
 """What an empty bin counts for."""
 REACH: Final = 16.0
@@ -46,6 +48,8 @@ UNVARIED: Final = 1e18
 FARTHEST: Final = 1e150
 """Distance from the first row at which values are clipped, so that squares stay finite."""
 VARIANCE_FLOOR: Final = 0.01
+PRIOR: Final = 4.0
+"""What is added to the variance of a part, divided by the rows it was measured on: sixteen rows know little."""
 
 SUSPECT: Final = 3e-4
 """Share of rows that wait for a token before they are learnt, and tokens that each row brings."""
@@ -56,12 +60,18 @@ GATE_BINS: Final = 512
 GATE_LOWEST: Final = -16.0
 GATE_WIDTH: Final = 0.5
 NEVER: Final = 1e300
+RIPE: Final = 16_384.0
+"""Rows learnt until a score counts in full for the gate."""
 TRUSTED: Final = 1024
 """Rows learnt before the gate may close."""
 
-BROAD, FINE, EXTREME, TAILS, DISTANCE, WHITE, LONELY = range(7)
-"""Parts of a row's score, see ``score_ensemble``."""
-PARTS: Final = 7
+BROAD, FINE, TAILS, EXTREME = range(4)
+"""Parts that one histogram gives; the first three are what its table holds of each bin."""
+WHITE: Final = 4
+"""Where the same parts of the whitened values begin, their distance in the place of their tails."""
+DISTANCE: Final = WHITE + TAILS
+LONELY: Final = 8
+PARTS: Final = 9
 
 ORIGIN, MEAN, VARIANCE, MIDDLE, RECIPROCAL, JOINT_MEAN, WHITE_MEAN, VALUE, NEARBY, JOINT, WHITENED_VALUE = (
     range(11)
@@ -73,8 +83,6 @@ SEEN, LEARNT, NEXT_TABLES, NEXT_WHITENING, FILLED, RANDOM, WEIGHED, REFUSED = ra
 """Places in ``clock``: rows that were seen, learnt, …; weighed rows that were learnt; rows the gate kept out."""
 MASS_WEIGHT, TOKENS, SHARE, SUSPECT_ABOVE = range(4)
 """Places in ``pace``."""
-MARGINAL, WHITENED, NEIGHBOUR = range(3)
-"""Channels: columns of the explanation of a score."""
 
 
 class EnsembleState(NamedTuple):
@@ -87,7 +95,7 @@ class EnsembleState(NamedTuple):
     table: NDArray[np.float64]
     """(features, BINS, 3): surprise of the broad bin, of the fine bin and of the tail, as of the last refresh."""
     white_mass: NDArray[np.float64]
-    """(features, WHITE_BINS): decayed counts of whitened values."""
+    """(features, BINS), (features, BINS, 3): the same of whitened values."""
     white_table: NDArray[np.float64]
     covariance: NDArray[np.float64]
     """(features, width of a block): row f against the features of its block, up to itself."""
@@ -108,6 +116,17 @@ class EnsembleState(NamedTuple):
     """(8,)."""
 
 
+STATE_TYPE: Final = types.NamedTuple(
+    [
+        *(array(F8, dimensions) for dimensions in (2, 2, 3, 2, 3, 2, 2)),
+        *(array(types.float32, 2) for _ in range(2)),
+        *(array(F8, dimensions) for dimensions in (2, 2, 1, 1)),
+        array(I8),
+    ],
+    EnsembleState,
+)
+
+
 def new_state(features: int, seed: int) -> EnsembleState:
     """State before the first row."""
     blocks = -(-features // BLOCK)
@@ -116,8 +135,8 @@ def new_state(features: int, seed: int) -> EnsembleState:
         columns=np.zeros((11, features)),
         mass=np.zeros((features, BINS)),
         table=np.zeros((features, BINS, 3)),
-        white_mass=np.zeros((features, WHITE_BINS)),
-        white_table=np.zeros((features, WHITE_BINS)),
+        white_mass=np.zeros((features, BINS)),
+        white_table=np.zeros((features, BINS, 3)),
         covariance=np.zeros((features, width)),
         whitening=np.zeros((features, width)),
         centres=np.zeros((features, LANES), np.float32),

@@ -121,11 +121,11 @@ def _count(tail: Any, score: Any, place: Any, growth: Any, q: Any) -> None:
         tail.first[seen - 1] = score
         if seen < TAIL_FIRST:
             return
-        _first_grid(tail, growth)
+        _first_grid(tail)
         clock[NEXT_GRID] = TAIL_FIRST
     else:
         tail.mass[np.uint64(place)] += line[WEIGHT]
-        line[WEIGHT] *= growth
+        line[WEIGHT] *= max(growth, 1.0 + 1.0 / seen)
         if seen < clock[NEXT_REFRESH]:
             return
     if seen >= clock[NEXT_GRID]:
@@ -136,14 +136,13 @@ def _count(tail: Any, score: Any, place: Any, growth: Any, q: Any) -> None:
 
 
 @jit
-def _first_grid(tail: Any, growth: Any) -> None:
+def _first_grid(tail: Any) -> None:
     """A grid over the first scores; the next one is laid at once, from its quantiles."""
     line, first = tail.line, tail.first
     line[CENTRE] = first.max()
     line[INVERSE] = 1.0 / max((line[CENTRE] - first.min()) / 16.0, 1e-9 * abs(line[CENTRE]), 1.0 / FARTHEST)
     for i in range(TAIL_FIRST):
-        tail.mass[np.uint64(_place(line, first[i]))] += line[WEIGHT]
-        line[WEIGHT] *= growth
+        tail.mass[np.uint64(_place(line, first[i]))] += 1.0
 
 
 @jit
@@ -310,7 +309,7 @@ class TailCalibrator:
     [1.0, 0.5, 1.0]
     """
 
-    def __init__(self, *, q: float = 1e-3, half_life: float = 50_000.0) -> None:
+    def __init__(self, *, q: float = 1e-3, half_life: float = 10_000.0) -> None:
         self._stream = _Stream(q=q, half_life=half_life)
 
     @property

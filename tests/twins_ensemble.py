@@ -29,14 +29,14 @@ class EnsembleTwin:
         self.rows: list[tuple[list[float], list[float], float, bool]] = []
         self.seen = self.learnt = self.refused = self.weighed = 0
         self.fine = [[0.0] * 128 for _ in range(self.features)]
-        self.white = [[0.0] * 16 for _ in range(self.features)]
+        self.white = [[0.0] * 128 for _ in range(self.features)]
         self.gate = [0.0] * 512
         self.mean, self.variance = [0.0] * self.features, [0.0] * self.features
         self.joint_mean = np.zeros(self.features)
         self.covariance = np.zeros((self.features, self.features))
         self.sets: list[list[list[np.float32]]] = [[] for _ in range(16)]
         self.balls: list[list[tuple[np.float32, np.float32]]] = [[] for _ in range(16)]
-        self.part_mean, self.part_variance = [0.0] * 7, [0.0] * 7
+        self.part_mean, self.part_variance = [0.0] * 9, [0.0] * 9
         self.part_scale: list[tuple[float, float]] = []
         self.tokens, self.share, self.suspect_above = 16.0, 0.0, math.inf
 
@@ -54,7 +54,7 @@ class EnsembleTwin:
         score = 0.0
         if self.part_scale:
             z = [(p - m) / s for p, (m, s) in zip(parts, self.part_scale, strict=True)]
-            score = sum(z[:4]) + sum(z[4:6]) + z[6]
+            score = sum(z[:4]) + sum(z[4:8]) + z[8]
         self.rows.append((u, parts, score, score > self.suspect_above))
         lag = min(4096, self.seen * 4 // 5, max(self.seen - 256, 0))
         if self.learnt + self.refused < self.seen - lag:
@@ -77,7 +77,7 @@ class EnsembleTwin:
         for u, *_ in self.rows:
             self._count_white(u)
         self._freeze()
-        self.next_whitening, self.next_freeze = 64, 36
+        self.next_whitening, self.next_freeze = 64, 48
 
     def _learn(self, u: list[float], parts: list[float], score: float, suspect: bool) -> None:
         self.tokens = min(self.tokens + 3e-4, 16.0)
@@ -103,8 +103,10 @@ class EnsembleTwin:
             d = part - self.part_mean[k]
             self.part_mean[k] += rate * d
             self.part_variance[k] = (1.0 - rate) * (self.part_variance[k] + rate * d * d)
+        if not suspect or self.share <= 0.05:
+            b = max(0, min(int((score + 16.0) * 2.0), 511))
+            self.gate[b] += min(self.learnt / 16_384.0, 1.0)
         self.gate = [FADE * m for m in self.gate]
-        self.gate[max(0, min(int((score + 16.0) * 2.0), 511))] += 1.0
         if self.learnt == self.next_whitening:
             self._whiten()
             self.next_whitening += min(self.learnt, 32_768)
@@ -122,62 +124,65 @@ class EnsembleTwin:
         return self.whitening @ (np.array(self._z(u, 6.0)) - self.white_mean)
 
     @staticmethod
-    def _bin(value: float, width: float) -> int:
-        return int((max(-16.0, min(value, 16.0 - 1e-9)) + 16.0) / width)
+    def _bin(value: float) -> int:
+        return int((max(-16.0, min(value, 16.0 - 1e-9)) + 16.0) * 4.0)
 
     def _parts(self, u: list[float]) -> list[float]:
-        surprise: list[list[float]] = []
-        for f, z in enumerate(self._z(u, 16.0)):
-            b = self._bin(z, 0.25)
-            surprise.append([table[b] for table in self.tables[f]])
-        broad, fine, tails = (sum(column) / self.features for column in zip(*surprise, strict=True))
         white = self._whitened(u)
-        rare = [self.white_tables[f][self._bin(v, 2.0)] for f, v in enumerate(white)]
+        distance = math.log(float(white @ white) / self.features + 0.05)
+        broad, fine, _, extreme = self._view(self.white_tables, white)
         return [
-            broad,
-            fine,
-            max(s[0] for s in surprise),
-            tails,
-            math.log(float(white @ white) / self.features + 0.05),
-            sum(rare) / self.features,
+            *self._view(self.tables, self._z(u, 16.0)),
+            *(broad, fine, distance, extreme),
             self._loneliness(u),
         ]
+
+    def _view(self, tables: Any, values: Any) -> list[float]:
+        """Mean surprise of broad bin, fine bin and tail over the features; the highest of a broad bin."""
+        found = [
+            [table[self._bin(value)] for table in own] for own, value in zip(tables, values, strict=True)
+        ]
+        means = [sum(column) / self.features for column in zip(*found, strict=True)]
+        return [*means, max(each[0] for each in found)]
 
     # -- marginals -----------------------------------------------------------------------------------------------
 
     def _count(self, u: list[float], fade: float) -> None:
         for f, z in enumerate(self._z(u, 16.0)):
-            self.fine[f][self._bin(z, 0.25)] += 1.0
+            self.fine[f][self._bin(z)] += 1.0
             self.fine[f] = [fade * m for m in self.fine[f]]
 
     def _count_white(self, u: list[float], fade: float = 1.0) -> None:
         for f, value in enumerate(self._whitened(u)):
-            self.white[f][self._bin(value, 2.0)] += 1.0
+            self.white[f][self._bin(value)] += 1.0
             self.white[f] = [fade * m for m in self.white[f]]
 
     def _freeze(self) -> None:
         """What rows are scored against until the next time: scale, surprise of each bin, scale of the parts, gate."""
         self.scale = [(m, max(math.sqrt(v), 1e-18)) for m, v in zip(self.mean, self.variance, strict=True)]
-        total = math.log(sum(self.fine[0]) + 1.0)
-
-        def surprise(mass: float) -> float:
-            return total - math.log(mass + 0.05)
-
-        self.tables = []
-        for m in self.fine:
-            broad = [surprise(sum(m[b // 8 * 8 : b // 8 * 8 + 8])) for b in range(128)]
-            fine = [surprise(m[b // 2 * 2] + m[b // 2 * 2 + 1]) for b in range(128)]
-            tails = [surprise(min(sum(m[: b + 1]), sum(m[b:]))) for b in range(128)]
-            self.tables.append((broad, fine, tails))
-        self.white_tables = [[surprise(m) for m in masses] for masses in self.white]
+        self.tables = self._surprises(self.fine)
+        self.white_tables = self._surprises(self.white)
         if self.weighed >= 16:
             self.part_scale = [
-                (m, math.sqrt(v + 0.01)) for m, v in zip(self.part_mean, self.part_variance, strict=True)
+                (m, math.sqrt(v + 0.01 + 4.0 / self.weighed))
+                for m, v in zip(self.part_mean, self.part_variance, strict=True)
             ]
         if self.learnt >= 1024:
             allowed = 3e-4 * sum(self.gate)
             start = min(b for b in range(513) if sum(self.gate[b:]) <= allowed)
             self.suspect_above = start / 2.0 - 16.0
+
+    @staticmethod
+    def _surprises(masses: list[list[float]]) -> list[tuple[list[float], list[float], list[float]]]:
+        total = math.log(sum(masses[0]) + 1.0)
+        tables = []
+        for m in masses:
+            broad = [sum(m[b // 8 * 8 : b // 8 * 8 + 8]) for b in range(128)]
+            fine = [m[b // 2 * 2] + m[b // 2 * 2 + 1] for b in range(128)]
+            tails = [min(sum(m[: b + 1]), sum(m[b:])) for b in range(128)]
+            surprises = ([total - math.log(s + 0.05) for s in shares] for shares in (broad, fine, tails))
+            tables.append(tuple(surprises))
+        return tables
 
     # -- joint ---------------------------------------------------------------------------------------------------
 
