@@ -7,7 +7,7 @@ Owns the order of the work and the assembly of SCORES and ALERTS; the numbers ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -26,13 +26,14 @@ from guardian.verdict import (
     Revised,
     Scored,
     Verdict,
+    Window,
     alert_buffers,
     alert_row,
     reasons_of,
     scores_of,
 )
 from guardian.view import Acknowledged, EntityView, Reason, View
-from scoring import kernels
+from scoring import IsolationForest, kernels
 from scoring.layout import USED, VECTOR_FEATURES, Alerts, Parameters, RoleState, Scores
 from scoring.multivariate import WindowJudge
 
@@ -94,15 +95,17 @@ class Engine:
         features = self._extract(batch)
         scored = Scored(features)
         revised: list[Revised] = []
+        windows: list[Window] = []
         alerts: list[dict[str, Any]] = []
         for start, stop, ended in self._segments(features.ts_ns):
             if ended is not None:
-                alerts += self._settled(ended, start, revised)
+                alerts += self._settled(ended, start, revised, windows)
             else:
                 alerts += self._scored(batch, features, scored, start, stop)
         verdict = Verdict(
             scores=scores_of(batch, features, scored, revised, self._events),
             alerts=pa.RecordBatch.from_pylist(alerts, schema=ALERTS),
+            windows=tuple(windows),
         )
         self._events += len(batch)
         self._names.forget_unused(self._roles)
@@ -143,6 +146,23 @@ class Engine:
         """End an acknowledgement; without one, nothing happens."""
         if self._acknowledged.pop((role, entity, kind), 0) != 0:
             self._mute((role, entity, kind), -np.inf)
+
+    def swap_forest(self, role: str, blob: bytes) -> None:
+        """From the next window that ends, let a forest grown offline judge whole windows of a role beside the ensemble.
+
+        Args:
+            role: actor, address, target or session.
+            blob: ``scoring.IsolationForest.to_bytes`` of a forest over VECTOR_FEATURES.
+
+        Raises:
+            InputError: there is no such role, or the bytes are no such forest. The one in force stays.
+        """
+        if role not in ROLES:
+            raise InputError("role", f"expected one of {', '.join(ROLES)}, got {role!r}")
+        try:
+            self._judges[role].swap(IsolationForest.from_bytes(blob))
+        except ValueError as error:
+            raise InputError("forest", str(error)) from None
 
     @property
     def acknowledged(self) -> list[Acknowledged]:
@@ -196,7 +216,10 @@ class Engine:
         """
         arrays, metadata = states.from_bytes(blob)
         if config is None:
-            config = _config_from(metadata)
+            try:
+                config = Config.from_deciding(metadata["config"])
+            except (KeyError, ValueError) as error:
+                raise StateError(f"damaged snapshot: {error}") from None
         engine = cls(config)
         for role in ROLES:
             prefix = f"{role}/"
@@ -299,29 +322,25 @@ class Engine:
         raised.sort(key=lambda item: item[:2])
         return [alert for _, _, alert in raised]
 
-    def _settled(self, window: int, before: int, revised: list[Revised]) -> list[dict[str, Any]]:
+    def _settled(
+        self, window: int, before: int, revised: list[Revised], windows: list[Window]
+    ) -> list[dict[str, Any]]:
         """Judge the entities of a window again at its end; returns the rows of ALERTS."""
         ended = (window + 1) * round(self.config.engine.window_s * 1e9) - 1
         raised: list[dict[str, Any]] = []
         for number, role in enumerate(ROLES):
             state = self._roles[role]
             used = int(state.entities.meta[USED])
-            count, slots = np.zeros(1, np.int64), np.empty(used, np.int64)
-            surprise, score, level = np.empty(used), np.empty(used), np.empty(used, np.int8)
+            found = (
+                np.zeros(1, np.int64), np.empty(used, np.int64),
+                np.empty(used), np.empty(used), np.empty(used, np.int8),
+            )  # fmt: skip
             alerts = alert_buffers(used)
+            strange = self._strange(window, role, ended, windows)
             kernels.settle_window(
-                *self._strange(window, role),
-                window,
-                self._parameters[role],
-                *self._knots,
-                state,
-                count,
-                slots,
-                surprise,
-                score,
-                level,
-                alerts,
+                *strange, window, self._parameters[role], *self._knots, state, *found, alerts
             )
+            count, slots, surprise, score, level = found
             told = slots[: int(count[0])]
             if not len(told):
                 continue
@@ -355,13 +374,18 @@ class Engine:
                 )
         return raised
 
-    def _strange(self, window: int, role: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def _strange(
+        self, window: int, role: str, ended: int, windows: list[Window]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Slots of the entities whose whole window is strange for their role, and the surprisal of each."""
         state = self._roles[role]
         used = int(state.entities.meta[USED])
         count, slots = np.zeros(1, np.int64), np.empty(used, np.int64)
         vectors = np.empty((used, VECTOR_FEATURES))
         kernels.window_vectors(window, state, count, slots, vectors)
+        if count[0]:
+            vectors = vectors[: int(count[0])].copy()
+            windows.append(Window(role, ended, vectors))
         surprisal = self._judges[role].judge_learn(vectors[: int(count[0])])
         strange = np.flatnonzero(surprisal > self.config.engine.floor)
         return slots[strange], surprisal[strange]
@@ -419,10 +443,3 @@ def _parameters(config: Config, role: str) -> Parameters:
         watches_requests=int(role == "address"),
         watches_steps=int(role == "session"),
     )
-
-
-def _config_from(metadata: Mapping[str, str]) -> Config:
-    try:
-        return Config.from_deciding(metadata["config"])
-    except (KeyError, ValueError) as error:
-        raise StateError(f"damaged snapshot: {error}") from None

@@ -33,11 +33,23 @@ _ROLE_NAMES: Final = pa.array(ROLES)
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """What the entities of one role did in a window that ended, without their names: what a forest is grown from."""
+
+    role: str
+    ts_ns: int
+    """Its last nanosecond."""
+    vectors: NDArray[np.float64]
+    """(entities with telemetry, VECTOR_FEATURES)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one batch meant: SCORES and ALERTS, in the order of its events."""
+    """What one batch meant: SCORES and ALERTS, in the order of its events; and the windows that ended in it."""
 
     scores: pa.RecordBatch
     alerts: pa.RecordBatch
+    windows: tuple[Window, ...] = ()
 
 
 class Scored:

@@ -1,7 +1,8 @@
 """What entities did in a window, judged by all that was done in windows before: one surprisal an entity.
 
-Owns the way from vectors to a surprisal: the ensemble, its grace, the correction for many looks; and the arrays it keeps.
-Does not own the vectors (``scoring.kernels``) nor what a surprisal does to a risk (``scoring.kernels``, ``guardian.engine``).
+Owns the way from vectors to a surprisal: the ensemble, a forest grown offline beside it, their grace, the correction for many
+looks; and the arrays it keeps. Does not own the vectors and what a surprisal does to a risk (``scoring.kernels``), nor when a
+forest is grown and swapped in (``guardian.engine``).
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.ensemble import Ensemble
+from scoring.forest import IsolationForest
+from scoring.tail import TailCalibrator
 
 GRACE: Final = 1000
 """Vectors that are only learnt: fewer do not say what is ordinary."""
 
 MOST_SURPRISAL: Final = 6.0
+
+ENSEMBLE, FOREST = range(2)
 
 
 class WindowJudge:
@@ -36,13 +41,19 @@ class WindowJudge:
         self._features = features
         self._ensemble: Ensemble | None = None
         """None until there is something to learn: a role that nobody uses costs nothing."""
-        self._seen = 0
+        self._forest: IsolationForest | None = None
+        self._tail = TailCalibrator()
+        """Makes p-values of the forest's scores; begins anew with each forest."""
+        self._seen = np.zeros(2, np.int64)
+        """Vectors that the ensemble learnt, and that the forest in force has scored."""
 
     def judge_learn(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Surprisal of each vector of one window, decades in 0…6; 0 for those within the grace.
 
         −log10 of the share of vectors before that were at least as strange, less log10 of how many are looked at: the
         strangest of n is one in n by chance alone (Bonferroni), so nobody is strange for being the busiest.
+
+        Once a forest has scored a grace of its own, the larger surprisal of the two counts, less log10 2: two looks.
 
         Args:
             vectors: (n, features), float64, C order: all vectors of one window, in an order that does not depend on chance.
@@ -52,20 +63,37 @@ class WindowJudge:
             return np.empty(0)
         if self._ensemble is None:
             self._ensemble = Ensemble(self._features)
-        p_value = self._ensemble.judge_learn(vectors).p_value
-        surprisal = np.clip(-np.log10(p_value) - math.log10(count), 0.0, MOST_SURPRISAL)
-        surprisal[: max(GRACE - self._seen, 0)] = 0.0
-        self._seen += count
+        surprisal = -np.log10(self._ensemble.judge_learn(vectors).p_value)
+        if self._forest is not None:
+            second = -np.log10(self._tail.p_value_learn(self._forest.score(vectors)))
+            heard = slice(max(GRACE - int(self._seen[FOREST]), 0), None)
+            surprisal[heard] = np.maximum(surprisal[heard], second[heard]) - math.log10(2.0)
+            self._seen[FOREST] += count
+        surprisal = np.clip(surprisal - math.log10(count), 0.0, MOST_SURPRISAL)
+        surprisal[: max(GRACE - int(self._seen[ENSEMBLE]), 0)] = 0.0
+        self._seen[ENSEMBLE] += count
         return surprisal
+
+    def swap(self, forest: IsolationForest) -> None:
+        """Let another forest score from here on.
+
+        Raises:
+            ValueError: it scores vectors of another length.
+        """
+        if forest.features != self._features:
+            raise ValueError(f"forest: expected one of {self._features} features, got {forest.features}")
+        self._forest, self._tail = forest, TailCalibrator()
+        self._seen[FOREST] = 0
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """All that the next surprisal depends on; nothing where nothing was learnt."""
-        if self._ensemble is None:
-            return {}
-        return {
-            "vectors": np.array([self._seen], np.int64),
-            "ensemble": np.frombuffer(self._ensemble.snapshot(), np.uint8),
-        }
+        kept: dict[str, NDArray[Any]] = {}
+        if self._ensemble is not None:
+            kept["ensemble"] = np.frombuffer(self._ensemble.snapshot(), np.uint8)
+        if self._forest is not None:
+            kept["forest"] = np.frombuffer(self._forest.to_bytes(), np.uint8)
+            kept["tail"] = np.frombuffer(self._tail.snapshot(), np.uint8)
+        return {**kept, "vectors": self._seen.copy()} if kept else kept
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what ``arrays`` gave; others may be among them.
@@ -73,12 +101,21 @@ class WindowJudge:
         Raises:
             ValueError: they are damaged, or of vectors of another length.
         """
-        if "ensemble" not in arrays:
+        if "ensemble" not in arrays and "forest" not in arrays:
             return
-        ensemble = Ensemble.restore(arrays["ensemble"].tobytes())
         seen = arrays.get("vectors")
-        if ensemble.features != self._features or seen is None or seen.shape != (1,):
-            raise ValueError(
-                f"window vectors: expected an ensemble of {self._features} features and its count"
-            )
-        self._ensemble, self._seen = ensemble, int(seen[0])
+        if seen is None or seen.shape != (2,) or seen.dtype != np.int64:
+            raise ValueError("window vectors: expected how many there were")
+        if "ensemble" in arrays:
+            ensemble = Ensemble.restore(arrays["ensemble"].tobytes())
+            if ensemble.features != self._features:
+                raise ValueError(
+                    f"ensemble: expected one of {self._features} features, got {ensemble.features}"
+                )
+            self._ensemble = ensemble
+        if "forest" in arrays:
+            if "tail" not in arrays:
+                raise ValueError("forest: expected its calibrator beside it")
+            self.swap(IsolationForest.from_bytes(arrays["forest"].tobytes()))
+            self._tail = TailCalibrator.restore(arrays["tail"].tobytes())
+        self._seen = seen.copy()

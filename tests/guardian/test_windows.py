@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.config import Config
-from guardian.engine import Engine, Verdict
-from guardian.errors import StateError
+from guardian.engine import Engine
+from guardian.errors import InputError, StateError
 from guardian.state import from_bytes, to_bytes
+from guardian.verdict import Verdict
+from scoring import IsolationForest
 
 START = 1_700_000_000.0 - 1_700_000_000 % 300
 WINDOWS = 50
@@ -155,3 +157,60 @@ def test_a_damaged_ensemble_is_refused(events: MakeEvents) -> None:
     damaged[-1] ^= 1
     with pytest.raises(StateError, match="digest"):
         Engine.restore(to_bytes({**arrays, "actor/ensemble": damaged}, told))
+
+
+def grown(seed: int = 0, features: int = 4) -> bytes:
+    random = np.random.default_rng(seed)
+    return IsolationForest.fit(random.normal(size=(300, features)), trees=10, sample=32, seed=seed).to_bytes()
+
+
+@settings(max_examples=6)
+@given(cuts=st.lists(st.integers(0, 9000), max_size=5), at=st.sampled_from([0, 700, 3001]))
+def test_a_forest_swapped_in_at_a_place_changes_no_bit_elsewhere(
+    events: MakeEvents, cuts: list[int], at: int
+) -> None:
+    """Whatever the batches, and over restarts: the place in the stream alone decides."""
+    batch = events(office() + strange(WINDOWS) + end(WINDOWS))
+    whole = Engine(Config())
+    whole.feed(batch.slice(0, at))
+    whole.swap_forest("actor", grown())
+    expected = whole.feed(batch.slice(at))
+    plain = Engine(Config())
+    plain.feed(batch)
+    assert plain.snapshot() != whole.snapshot()
+    engine = Engine(Config())
+    edges = sorted({0, at, len(batch), *(min(cut, len(batch)) for cut in cuts)})
+    verdicts = []
+    for first, last in pairwise(edges):
+        engine = Engine.restore(engine.snapshot())
+        if first == at:
+            engine.swap_forest("actor", grown())
+        verdicts.append(engine.feed(batch.slice(first, last - first)))
+    assert engine.snapshot() == whole.snapshot()
+    tail = np.concatenate([verdict.scores.column("multivariate").to_numpy() for verdict in verdicts])
+    told = expected.scores.column("multivariate").to_numpy()
+    assert tail[len(tail) - len(told) :].tobytes() == told.tobytes()
+
+
+def test_a_forest_that_is_none_is_refused_and_the_one_in_force_stays() -> None:
+    engine = Engine(Config())
+    engine.swap_forest("actor", grown())
+    before = engine.snapshot()
+    blob = grown(1)
+    for wrong in (b"", blob[:-1], blob[:50] + b"x" + blob[51:], grown(features=3)):
+        with pytest.raises(InputError, match="forest"):
+            engine.swap_forest("actor", wrong)
+    with pytest.raises(InputError, match="role"):
+        engine.swap_forest("nobody", blob)
+    assert engine.snapshot() == before
+
+
+def test_the_windows_that_ended_are_handed_out(events: MakeEvents) -> None:
+    verdict = Engine(Config()).feed(events(office(windows=3) + end(2)))
+    assert [window.role for window in verdict.windows] == ["actor", "target"] * 3
+    first = verdict.windows[0]
+    assert first.vectors.shape == (PEOPLE, 4)
+    assert first.ts_ns == int((START + 300) * 1e9) - 1
+    told = office(windows=1)
+    ours = sum(row["actor"] == told[0]["actor"] for row in told)
+    assert first.vectors[0, 0] == np.log1p(ours)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from scoring import Ensemble
+from scoring import Ensemble, IsolationForest, TailCalibrator
 from scoring.multivariate import GRACE, MOST_SURPRISAL, WindowJudge
 
 STRANGE = np.array([[30.0, -30.0, 30.0]])
@@ -75,7 +75,52 @@ def test_arrays_of_something_else_are_refused() -> None:
     arrays = dict(other.arrays())
     with pytest.raises(ValueError, match="3 features"):
         WindowJudge(3).restore(arrays)
-    with pytest.raises(ValueError, match="count"):
+    with pytest.raises(ValueError, match="how many"):
         WindowJudge(2).restore({"ensemble": arrays["ensemble"]})
     with pytest.raises(ValueError, match="damaged"):
         WindowJudge(2).restore({**arrays, "ensemble": arrays["ensemble"][:-1]})
+
+
+def forest(features: int = 3, seed: int = 0) -> IsolationForest:
+    random = np.random.default_rng(9)
+    return IsolationForest.fit(random.normal(size=(500, features)), trees=20, sample=64, seed=seed)
+
+
+def test_a_forest_is_heard_after_a_grace_of_its_own() -> None:
+    alone, judge = WindowJudge(3), WindowJudge(3)
+    for each in (alone, judge):
+        each.judge_learn(rows(GRACE))
+    judge.swap(forest())
+    window = rows(GRACE, 1)
+    assert judge.judge_learn(window).tobytes() == alone.judge_learn(window).tobytes()
+    tail, window = TailCalibrator(), np.vstack([rows(99, 2), STRANGE])
+    tail.p_value_learn(forest().score(rows(GRACE, 1)))
+    second = -np.log10(tail.p_value_learn(forest().score(window)))
+    ensemble = Ensemble(3)
+    ensemble.judge_learn(np.vstack([rows(GRACE), rows(GRACE, 1)]))
+    first = -np.log10(ensemble.judge_learn(window).p_value)
+    expected = np.clip(np.maximum(first, second) - np.log10(2.0) - 2.0, 0.0, MOST_SURPRISAL)
+    assert judge.judge_learn(window) == pytest.approx(expected, abs=1e-12)
+    judge.swap(forest(seed=1))
+    assert judge.judge_learn(window)[-1] >= 0.0
+    with pytest.raises(ValueError, match="3 features, got 2"):
+        judge.swap(forest(2))
+
+
+@pytest.mark.parametrize("learnt", [0, 500, 2500])
+def test_a_forest_goes_on_from_its_arrays(learnt: int) -> None:
+    judge = WindowJudge(3)
+    judge.judge_learn(rows(learnt))
+    judge.swap(forest())
+    judge.judge_learn(rows(learnt, 1))
+    again = WindowJudge(3)
+    again.restore(judge.arrays())
+    for seed in (2, 3):
+        assert again.judge_learn(rows(700, seed)).tobytes() == judge.judge_learn(rows(700, seed)).tobytes()
+    assert {name: each.tobytes() for name, each in again.arrays().items()} == {
+        name: each.tobytes() for name, each in judge.arrays().items()
+    }
+    arrays = dict(judge.arrays())
+    del arrays["tail"]
+    with pytest.raises(ValueError, match="calibrator"):
+        WindowJudge(3).restore(arrays)
