@@ -22,6 +22,9 @@ GRACE: Final = 1000
 """Vectors that are only learnt: fewer do not say what is ordinary."""
 
 MOST_SURPRISAL: Final = 6.0
+LEAST_SCORE: Final = 3.0
+"""Standard deviations below which the ensemble says nothing. Where all vectors are alike its score moves by thousandths as it
+learns, and the same vector would seem one in a hundred (measured: half of the windows of a metronome)."""
 
 ENSEMBLE, FOREST = range(2)
 
@@ -63,7 +66,8 @@ class WindowJudge:
             return np.empty(0)
         if self._ensemble is None:
             self._ensemble = Ensemble(self._features)
-        surprisal = -np.log10(self._ensemble.judge_learn(vectors).p_value)
+        judgement = self._ensemble.judge_learn(vectors)
+        surprisal = np.where(judgement.score >= LEAST_SCORE, -np.log10(judgement.p_value), 0.0)
         if self._forest is not None:
             second = -np.log10(self._tail.p_value_learn(self._forest.score(vectors)))
             heard = slice(max(GRACE - int(self._seen[FOREST]), 0), None)

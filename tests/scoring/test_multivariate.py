@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from scoring import Ensemble, IsolationForest, TailCalibrator
-from scoring.multivariate import GRACE, MOST_SURPRISAL, WindowJudge
+from scoring.multivariate import GRACE, LEAST_SCORE, MOST_SURPRISAL, WindowJudge
 
 STRANGE = np.array([[30.0, -30.0, 30.0]])
 
@@ -26,14 +26,23 @@ def test_nothing_is_said_within_the_grace() -> None:
     assert WindowJudge(3).judge_learn(np.empty((0, 3))).shape == (0,)
 
 
+def test_a_metronome_is_not_strange_after_it_stumbled_once() -> None:
+    judge = WindowJudge(4)
+    vectors = np.tile([[0.69, 0.0, 0.0, 0.69]], (2500, 1))
+    vectors[1341] = [3.71, 0.0, 0.0, 3.71]
+    said = np.concatenate([judge.judge_learn(part) for part in np.split(vectors, 250)])
+    assert np.flatnonzero(said).tolist() == [1341]
+
+
 def test_it_is_the_ensembles_p_value_less_the_looks() -> None:
     judge, ensemble = WindowJudge(3), Ensemble(3)
     judge.judge_learn(rows(5000))
     ensemble.judge_learn(rows(5000))
     window = np.vstack([rows(99, 1), STRANGE])
-    p_value = ensemble.judge_learn(window).p_value
+    score, p_value, *_ = ensemble.judge_learn(window)
     said = judge.judge_learn(window)
-    assert said.tolist() == np.clip(-np.log10(p_value) - 2.0, 0.0, MOST_SURPRISAL).tolist()
+    expected = np.clip(-np.log10(p_value) - 2.0, 0.0, MOST_SURPRISAL)
+    assert said.tolist() == np.where(score >= LEAST_SCORE, expected, 0.0).tolist()
     assert said[-1] > 1.25
 
 
@@ -98,7 +107,8 @@ def test_a_forest_is_heard_after_a_grace_of_its_own() -> None:
     second = -np.log10(tail.p_value_learn(forest().score(window)))
     ensemble = Ensemble(3)
     ensemble.judge_learn(np.vstack([rows(GRACE), rows(GRACE, 1)]))
-    first = -np.log10(ensemble.judge_learn(window).p_value)
+    score, p_value, *_ = ensemble.judge_learn(window)
+    first = np.where(score >= LEAST_SCORE, -np.log10(p_value), 0.0)
     expected = np.clip(np.maximum(first, second) - np.log10(2.0) - 2.0, 0.0, MOST_SURPRISAL)
     assert judge.judge_learn(window) == pytest.approx(expected, abs=1e-12)
     judge.swap(forest(seed=1))
