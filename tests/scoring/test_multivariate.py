@@ -34,6 +34,14 @@ def test_a_metronome_is_not_strange_after_it_stumbled_once() -> None:
     assert np.flatnonzero(said).tolist() == [1341]
 
 
+def test_what_one_in_seven_shows_is_not_strange() -> None:
+    judge = WindowJudge(4)
+    usual, other = [1.1, 0.0, 0.69, 0.69], [1.39, 0.0, 0.69, 0.69]
+    vectors = np.array([other if each % 7 == 3 else usual for each in range(7 * 600)])
+    said = np.concatenate([judge.judge_learn(part) for part in np.split(vectors, 600)])
+    assert not (said > 1.25).any()
+
+
 def test_it_is_the_ensembles_p_value_less_the_looks() -> None:
     judge, ensemble = WindowJudge(3), Ensemble(3)
     judge.judge_learn(rows(5000))
