@@ -97,7 +97,8 @@ class WindowJudge:
         at = (place % np.uint64(CELLS)).astype(np.int64)
         share = self._cells[at] / (self._seen[ENSEMBLE] + 1.0)
         np.add.at(self._cells, at, np.uint32(1))
-        return -np.log10(np.maximum(share, 1e-300))
+        most: NDArray[np.float64] = -np.log10(np.maximum(share, 1e-300))
+        return most
 
     def swap(self, forest: IsolationForest) -> None:
         """Let another forest score from here on.

@@ -56,17 +56,12 @@ def test_it_is_the_ensembles_p_value_less_the_looks() -> None:
 
 @pytest.mark.parametrize("others", [4, 200])
 def test_the_busiest_is_not_strange_for_that(others: int) -> None:
-    """Of many, it would be surprising by log10 of how many in every window; only what exceeds 1.25 counts.
-
-    Its own days are told apart worse than its place among all: up to a quarter of its windows exceed 1.25 (measured), in
-    place of the 6 % that chance alone would give.
-    """
+    """Of many, it would be surprising by log10 of how many in every window; only what exceeds 1.25 counts."""
     random = np.random.default_rng(3)
     judge = WindowJudge(1)
     rates = np.array([*np.linspace(2.0, 9.0, others), 300.0])
     said = np.array([judge.judge_learn(np.log1p(random.poisson(rates)).reshape(-1, 1)) for _ in range(1000)])
-    assert np.median(said[:, -1]) < 1.25
-    assert (said[:, -1] > 4.45).mean() < 0.01, "what alone would be a level"
+    assert (said[:, -1] > 1.25).mean() < 0.05
     assert (said > 1.25).mean() < 0.1
 
 
