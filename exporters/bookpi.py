@@ -39,6 +39,7 @@ TOLD: Final = (
     "guardian.acknowledged",
     "guardian.snoozed",
     "guardian.withdrawn",
+    "guardian.model_swapped",
     "service.started",
 )
 """Actions with a template of their own; any other is told in general terms."""

@@ -312,14 +312,16 @@ def _written(path: Path, text: str) -> None:
 
 def _warm_up(errors: Console, say: Any) -> None:
     """Load the kernels; say what is being waited for when they must be compiled first."""
-    from scoring.compilation import compile_all, is_cached
+    from scoring.compilation import ENGINE, compile_all, is_cached
 
-    if is_cached("kernels"):
-        compile_all("kernels")
+    if is_cached(*ENGINE):
+        compile_all(*ENGINE)
         return
     errors.print(say("compiling"))
     with errors.status("") as status:
         compile_all(
-            "kernels",
-            lambda name, done, total: status.update(say("kernel", name=name, done=done + 1, total=total)),
+            *ENGINE,
+            report=lambda name, done, total: status.update(
+                say("kernel", name=name, done=done + 1, total=total)
+            ),
         )

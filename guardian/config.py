@@ -154,6 +154,16 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Names of targets that nobody has a reason to touch; a touch is high."""
 
 
+class Forest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The forest grown offline that judges whole windows beside the ensemble; each swap stands in the register."""
+
+    interval_s: Annotated[float, Meta(ge=0, description="seconds, or 0 for never")] = 0.0
+    """How often a forest is grown for each role from the windows kept in the data folder; 0 = none is kept or grown."""
+    trees: Annotated[int, Meta(ge=1, le=500, description="a whole number, 1 to 500")] = 100
+    sample: Annotated[int, Meta(ge=2, le=4096, description="a whole number, 2 to 4096")] = 256
+    """Windows each tree is grown from."""
+
+
 class Eoct(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The continuous ethical evaluation."""
 
@@ -232,6 +242,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     engine: Engine = Engine()
     calibration: Calibration = Calibration()
     rules: Rules = Rules()
+    forest: Forest = Forest()
     eoct: Eoct = Eoct()
     ledger: Ledger = Ledger()
     telemetry: Telemetry = Telemetry()
@@ -244,15 +255,38 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """SHA-256 (hex) of all that can change a score: engine, calibration, rules and layers.
 
         It stands in every alert, so that the alert can be derived again. Ports, sinks and languages are left out:
-        they change no score, and an alert must keep its identity when the service moves to another port.
+        they change no score, and an alert must keep its identity when the service moves to another port. So is when
+        forests are grown: like all that is learnt they belong to the state, and the register names each.
         """
-        deciding = {
+        return hashlib.sha256(self.deciding()).hexdigest()
+
+    def deciding(self) -> bytes:
+        """That, as JSON: the same values give the same bytes."""
+        told = {
             "engine": self.engine,
             "calibration": self.calibration,
             "rules": self.rules,
             "layers": dict(sorted(self.layers.items())),
         }
-        return hashlib.sha256(msgspec.json.encode(deciding, order="deterministic")).hexdigest()
+        return msgspec.json.encode(told, order="deterministic")
+
+    @classmethod
+    def from_deciding(cls, told: bytes | str) -> Config:
+        """The configuration of ``deciding``, everything else by default.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            saved = msgspec.json.decode(told)
+            return cls(
+                engine=msgspec.convert(saved["engine"], Engine),
+                calibration=msgspec.convert(saved["calibration"], Calibration),
+                rules=msgspec.convert(saved["rules"], Rules),
+                layers=saved["layers"],
+            )
+        except (KeyError, TypeError, msgspec.MsgspecError) as error:
+            raise ValueError(f"its configuration cannot be read ({error})") from None
 
 
 _SECTIONS: Final = {

@@ -7,7 +7,7 @@ Owns the order of the work and the assembly of SCORES and ALERTS; the numbers ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from guardian import roles
 from guardian import state as states
-from guardian.config import Calibration, Config, Rules
-from guardian.config import Engine as EngineSettings
+from guardian.config import Config
 from guardian.errors import InputError, StateError
 from guardian.events import ALERTS, ROLES, check_events
 from guardian.features import Extractor, Features
@@ -27,14 +27,16 @@ from guardian.verdict import (
     Revised,
     Scored,
     Verdict,
+    Window,
     alert_buffers,
     alert_row,
     reasons_of,
     scores_of,
 )
 from guardian.view import Acknowledged, EntityView, Reason, View
-from scoring import kernels
-from scoring.layout import USED, Alerts, Parameters, RoleState, Scores, new_scratch
+from scoring import IsolationForest, kernels
+from scoring.layout import USED, VECTOR_FEATURES, Alerts, RoleState, Scores, new_scratch
+from scoring.multivariate import WindowJudge
 
 CHUNK: Final = 4096
 """Rows that go through the kernels at once: large enough to amortise, small enough for buffers to stay in cache."""
@@ -52,7 +54,7 @@ class Engine:
         self.config = config
         self._digest = config.digest()
         self._extract = Extractor(config)
-        self._parameters = {role: _parameters(config, role) for role in ROLES}
+        self._parameters = {role: roles.parameters(config, role) for role in ROLES}
         self._knots = (np.array(config.calibration.risk), np.array(config.calibration.score))
         limits = {
             "entities": config.engine.max_entities,
@@ -63,7 +65,8 @@ class Engine:
             role: limits | ({"steps": config.engine.max_steps} if role == "session" else {}) for role in ROLES
         }
         self._muted_limit = 2 * config.engine.max_acknowledged  # ended ones stay in the table
-        self._roles: dict[str, RoleState] = {role: _new_role(role) for role in ROLES}
+        self._roles: dict[str, RoleState] = {role: roles.new_state(role) for role in ROLES}
+        self._judges = {role: WindowJudge(VECTOR_FEATURES) for role in ROLES}
         self._names = Names()
         self._scratch = new_scratch()
         self._alerts = alert_buffers(CHUNK)
@@ -95,15 +98,17 @@ class Engine:
         features = self._extract(batch)
         scored = Scored(features)
         revised: list[Revised] = []
+        windows: list[Window] = []
         alerts: list[dict[str, Any]] = []
         for start, stop, ended in self._segments(features.ts_ns):
             if ended is not None:
-                alerts += self._settled(ended, start, revised)
+                alerts += self._settled(ended, start, revised, windows)
             else:
                 alerts += self._scored(batch, features, scored, start, stop)
         verdict = Verdict(
             scores=scores_of(batch, features, scored, revised, self._events),
             alerts=pa.RecordBatch.from_pylist(alerts, schema=ALERTS),
+            windows=tuple(windows),
         )
         self._events += len(batch)
         self._names.forget_unused(self._roles)
@@ -145,6 +150,23 @@ class Engine:
         if self._acknowledged.pop((role, entity, kind), 0) != 0:
             self._mute((role, entity, kind), -np.inf)
 
+    def swap_forest(self, role: str, blob: bytes) -> None:
+        """From the next window that ends, let a forest grown offline judge whole windows of a role beside the ensemble.
+
+        Args:
+            role: actor, address, target or session.
+            blob: ``scoring.IsolationForest.to_bytes`` of a forest over VECTOR_FEATURES.
+
+        Raises:
+            InputError: there is no such role, or the bytes are no such forest. The one in force stays.
+        """
+        if role not in ROLES:
+            raise InputError("role", f"expected one of {', '.join(ROLES)}, got {role!r}")
+        try:
+            self._judges[role].swap(IsolationForest.from_bytes(blob))
+        except ValueError as error:
+            raise InputError("forest", str(error)) from None
+
     @property
     def acknowledged(self) -> list[Acknowledged]:
         """The acknowledgements there are, oldest first, with those whose time is over and that nobody withdrew."""
@@ -175,22 +197,15 @@ class Engine:
         for role in ROLES:
             for name, array in states.arrays_of(self._roles[role]):
                 arrays[f"{role}/{name}"] = array
+            for name, array in self._judges[role].arrays().items():
+                arrays[f"{role}/{name}"] = array
         arrays.update(self._names.arrays(self._roles))
         arrays["acknowledged"] = np.frombuffer(
             msgspec.msgpack.encode([(*subject, until) for subject, until in self._acknowledged.items()]),
             np.uint8,
         )
         arrays["counts"] = np.array([self._events, self._late, self._watermark], np.int64)
-        deciding = {
-            "engine": self.config.engine,
-            "calibration": self.config.calibration,
-            "rules": self.config.rules,
-            "layers": dict(sorted(self.config.layers.items())),
-        }
-        return states.to_bytes(
-            arrays,
-            {"digest": self._digest, "config": msgspec.json.encode(deciding, order="deterministic").decode()},
-        )
+        return states.to_bytes(arrays, {"digest": self._digest, "config": self.config.deciding().decode()})
 
     @classmethod
     def restore(cls, blob: bytes, config: Config | None = None) -> Engine:
@@ -204,7 +219,10 @@ class Engine:
         """
         arrays, metadata = states.from_bytes(blob)
         if config is None:
-            config = _config_from(metadata)
+            try:
+                config = Config.from_deciding(metadata["config"])
+            except (KeyError, ValueError) as error:
+                raise StateError(f"damaged snapshot: {error}") from None
         engine = cls(config)
         for role in ROLES:
             prefix = f"{role}/"
@@ -212,6 +230,10 @@ class Engine:
                 name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)
             }
             engine._roles[role] = states.role_from(own, engine._roles[role])
+            try:
+                engine._judges[role].restore(own)
+            except ValueError as error:
+                raise StateError(f"damaged snapshot: {error}") from None
         try:
             engine._names.restore(arrays)
             told = msgspec.msgpack.decode(
@@ -312,28 +334,25 @@ class Engine:
         raised.sort(key=lambda item: item[:2])
         return [alert for _, _, alert in raised]
 
-    def _settled(self, window: int, before: int, revised: list[Revised]) -> list[dict[str, Any]]:
+    def _settled(
+        self, window: int, before: int, revised: list[Revised], windows: list[Window]
+    ) -> list[dict[str, Any]]:
         """Judge the entities of a window again at its end; returns the rows of ALERTS."""
         ended = (window + 1) * round(self.config.engine.window_s * 1e9) - 1
         raised: list[dict[str, Any]] = []
         for number, role in enumerate(ROLES):
             state = self._roles[role]
             used = int(state.entities.meta[USED])
-            count, slots = np.zeros(1, np.int64), np.empty(used, np.int64)
-            score, level = np.empty(used), np.empty(used, np.int8)
+            found = (
+                np.zeros(1, np.int64), np.empty(used, np.int64),
+                np.empty(used), np.empty(used), np.empty(used, np.int8),
+            )  # fmt: skip
             alerts = alert_buffers(used)
+            strange = self._strange(window, role, ended, windows)
             kernels.settle_window(
-                window,
-                self._parameters[role],
-                *self._knots,
-                state,
-                self._scratch,
-                count,
-                slots,
-                score,
-                level,
-                alerts,
+                *strange, window, self._parameters[role], *self._knots, state, self._scratch, *found, alerts
             )
+            count, slots, surprise, score, level = found
             told = slots[: int(count[0])]
             if not len(told):
                 continue
@@ -345,6 +364,7 @@ class Engine:
                     ts_ns=ended,
                     event=state.entity["last_event"][told],
                     entity=names,
+                    multivariate=surprise[: len(told)].copy(),
                     score=score[: len(told)].copy(),
                     level=level[: len(told)].copy(),
                 )
@@ -366,6 +386,22 @@ class Engine:
                 )
         return raised
 
+    def _strange(
+        self, window: int, role: str, ended: int, windows: list[Window]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Slots of the entities whose whole window is strange for their role, and the surprisal of each."""
+        state = self._roles[role]
+        used = int(state.entities.meta[USED])
+        count, slots = np.zeros(1, np.int64), np.empty(used, np.int64)
+        vectors = np.empty((used, VECTOR_FEATURES))
+        kernels.window_vectors(window, state, count, slots, vectors)
+        if count[0]:
+            vectors = vectors[: int(count[0])].copy()
+            windows.append(Window(role, ended, vectors))
+        surprisal = self._judges[role].judge_learn(vectors[: int(count[0])])
+        strange = np.flatnonzero(surprisal > self.config.engine.floor)
+        return slots[strange], surprisal[strange]
+
     def _mute(self, subject: tuple[str, str, str], until: float) -> None:
         role, entity, kind = subject
         key, kind_key = self._extract.hash_names(pa.array([entity, kind], pa.string()))
@@ -384,51 +420,3 @@ class Engine:
     def _used_keys(self, role: str) -> NDArray[np.uint64]:
         keys: NDArray[np.uint64] = states.keys_of(self._roles[role].entities)
         return keys
-
-
-def _new_role(role: str) -> RoleState:
-    return states.new_role(
-        watches_logins=role == "actor", watches_requests=role == "address", watches_steps=role == "session"
-    )
-
-
-def _parameters(config: Config, role: str) -> Parameters:
-    settings, rules = config.engine, config.rules
-    return Parameters(
-        max_entities=settings.max_entities,
-        max_kinds=settings.max_kinds,
-        max_pairs=settings.max_pairs,
-        max_steps=settings.max_steps,
-        episode_gap_s=settings.episode_gap_s,
-        window_s=settings.window_s,
-        risk_half_life_s=settings.risk_half_life_s,
-        active_s=settings.active_s,
-        context_half_life_s=settings.context_half_life_s,
-        persistence_half_life_s=settings.persistence_half_life_s,
-        hold_s=settings.hold_s,
-        floor=settings.floor,
-        rank_power=settings.rank_power,
-        context_share=settings.context_share,
-        auth_failures=rules.auth_failures,
-        auth_window_s=rules.auth_window_s,
-        injections=rules.injections,
-        injection_window_s=rules.injection_window_s,
-        flood_events=rules.flood_events,
-        rate_per_minute=rules.rate_per_minute,
-        watches_logins=int(role == "actor"),
-        watches_requests=int(role == "address"),
-        watches_steps=int(role == "session"),
-    )
-
-
-def _config_from(metadata: Mapping[str, str]) -> Config:
-    try:
-        saved = msgspec.json.decode(metadata["config"])
-        return Config(
-            engine=msgspec.convert(saved["engine"], EngineSettings),
-            calibration=msgspec.convert(saved["calibration"], Calibration),
-            rules=msgspec.convert(saved["rules"], Rules),
-            layers=saved["layers"],
-        )
-    except (KeyError, msgspec.MsgspecError) as error:
-        raise StateError(f"damaged snapshot: its configuration cannot be read ({error})") from None

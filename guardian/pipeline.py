@@ -21,16 +21,20 @@ import pyarrow as pa
 import structlog
 
 from exporters import outbox as boxes
+from exporters import retraining
+from exporters.lake import Lake
 from exporters.metrics import Counters
 from exporters.msr.log import Entry
 from exporters.outbox import Alert, Outbox
 from exporters.pseudonyms import Pseudonyms
 from exporters.records import About, Records
 from exporters.register import Register
+from exporters.retraining import Retraining
 from exporters.seal import replace_durably
 from exporters.store import SETTLE_BYTES, Store
 from guardian.config import Config
-from guardian.decisions import Acknowledgement, acknowledgement
+from guardian.decisions import Acknowledgement, acknowledgement, model
+from guardian.decisions.model import ModelSwap
 from guardian.decode import Decoded
 from guardian.engine import Engine
 from guardian.errors import BodyError, JournalError, MachineError, StateError
@@ -44,6 +48,9 @@ CURSOR: Final = "engine"
 ACKNOWLEDGEMENTS_PATH: Final = "/acknowledgements"
 """Path of acknowledgements in the journal. It is no route of the HTTP face, so no body that is sent can have it."""
 
+MODELS_PATH: Final = "/models"
+"""Path of forests in the journal; no route either."""
+
 _SNAPSHOTS_KEPT: Final = 2
 _IDLE_S: Final = 0.25
 _GROUP: Final = 64
@@ -51,8 +58,11 @@ _GROUP: Final = 64
 
 Span = Callable[..., AbstractContextManager[None]]
 
-Step: TypeAlias = pa.RecordBatch | Acknowledgement
+Step: TypeAlias = pa.RecordBatch | Acknowledgement | ModelSwap
 """What one record of the journal means to the engine."""
+
+Kept: TypeAlias = Alert | Acknowledgement | ModelSwap
+"""What came of it for the database."""
 
 
 class Pipeline:
@@ -92,6 +102,10 @@ class Pipeline:
         self._answers: dict[str, Future[int]] = {}
         """Who waits for which acknowledgement, by its id."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._lake = Lake(folder / "windows") if config.forest.interval_s else None
+        self._retraining = (
+            Retraining(config.forest, self._lake, self.swap_model) if self._lake is not None else None
+        )
         self.failure: str = ""
         """Why nothing is scored any more; empty while all is well."""
         self.backlog = 0
@@ -112,6 +126,8 @@ class Pipeline:
     def start(self) -> None:
         """Begin to score what is offered."""
         self._thread.start()
+        if self._retraining is not None:
+            self._retraining.start()
 
     def submit(self, record: Record, decoded: Decoded) -> Future[int]:
         """Make a body durable and have its events scored; the future is done once it survives a power cut.
@@ -153,6 +169,13 @@ class Pipeline:
         kept.add_done_callback(lambda done: self._offer(done, decision))
         return answer
 
+    def swap_model(self, swap: ModelSwap) -> Future[int]:
+        """Make a forest durable and have it judge behind all that was submitted before it; as ``submit``."""
+        record = Record(MODELS_PATH, model.CONTENT_TYPE, "", "", swap.created_at, model.to_bytes(swap))
+        future = self.journal.submit(record)
+        future.add_done_callback(lambda done: self._offer(done, swap))
+        return future
+
     def _offer(self, done: Future[int], step: Step) -> None:
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or error is not None:
@@ -160,7 +183,7 @@ class Pipeline:
                 self._answer(step, error)
             return
         with self._lock:
-            self.backlog += 0 if isinstance(step, Acknowledgement) else len(step)
+            self.backlog += _events_of(step)
         self._queue.put((done.result(), step))
 
     def _answer(self, decision: Acknowledgement, outcome: int | BaseException) -> None:
@@ -176,6 +199,8 @@ class Pipeline:
 
     def stop(self) -> None:
         """Score what is queued, save the state, and let go of the journal."""
+        if self._retraining is not None:
+            self._retraining.stop()
         self._queue.put(None)
         self._thread.join()
         self.journal.close()
@@ -269,15 +294,15 @@ class Pipeline:
             yield group
 
     def _score(self, group: list[tuple[int, Step]]) -> None:
-        done: list[Alert | Acknowledgement] = []
-        count = sum(len(step) for _, step in group if not isinstance(step, Acknowledgement))
+        done: list[Kept] = []
+        count = sum(_events_of(step) for _, step in group)
         started = time.perf_counter()
         with self._span("guardian.batch", records=len(group), events=count):
             for seq, step in group:
                 with self._lock:
-                    done += self._take(step)
+                    done += self._take(seq, step)
                     self._seq = seq
-                    if not isinstance(step, Acknowledgement):
+                    if isinstance(step, pa.RecordBatch):
                         self.backlog -= len(step)
                         self._fed_at = time.monotonic()
             self._counters.observe(
@@ -290,22 +315,32 @@ class Pipeline:
                     "tamv_guardian_batch_seconds", time.perf_counter() - started, stage="commit"
                 )
 
-    def _take(self, step: Step) -> list[Alert | Acknowledgement]:
+    def _take(self, seq: int, step: Step) -> list[Kept]:
         """Let one record of the journal take effect; what is to be kept of it."""
+        if isinstance(step, ModelSwap):
+            model.apply(step, self._engine)
+            return [step]
         if isinstance(step, Acknowledgement):
             acknowledgement.apply(step, self._engine)
             return [step]
-        return [*boxes.alerts_from(self._engine.feed(step).alerts, synthetic=self._synthetic)]
+        verdict = self._engine.feed(step)
+        if self._lake is not None:
+            self._lake.add(seq, verdict.windows)
+        return [*boxes.alerts_from(verdict.alerts, synthetic=self._synthetic)]
 
-    def _commit(self, done: list[Alert | Acknowledgement]) -> None:
+    def _commit(self, done: list[Kept]) -> None:
         """Alerts, what is owed to sinks, acknowledgements, the register and the cursor: together or not at all."""
         fresh: list[Alert] = []
         indices: list[tuple[Acknowledgement, int]] = []
         with self._store.transaction() as connection:
             # In the order of the journal, so that the register tells what came before what.
-            for decided, run in itertools.groupby(done, lambda each: isinstance(each, Acknowledgement)):
+            for kind, run in itertools.groupby(done, type):
                 items: list[Any] = list(run)
-                if decided:
+                if kind is ModelSwap:
+                    digest = self._config.digest()
+                    self._register.write(connection, [retraining.entry_of(swap, digest) for swap in items])
+                    continue
+                if kind is Acknowledgement:
                     written = self._records.save_acknowledgements(connection, items)
                     indices += zip(items, written, strict=True)
                     continue
@@ -392,7 +427,7 @@ class Pipeline:
                 self._counters.add("tamv_guardian_rejected_total", reason=error.reason)
                 self._seq = seq
                 continue
-            done = self._take(step)
+            done = self._take(seq, step)
             self._seq = seq
             self.recovered += 1
             if done and seq > cursor:
@@ -401,4 +436,10 @@ class Pipeline:
     def _step(self, record: Record) -> Step:
         if (record.path, record.content_type) == (ACKNOWLEDGEMENTS_PATH, acknowledgement.CONTENT_TYPE):
             return acknowledgement.from_bytes(record.body)
+        if (record.path, record.content_type) == (MODELS_PATH, model.CONTENT_TYPE):
+            return model.from_bytes(record.body)
         return self._decode(record).batch
+
+
+def _events_of(step: Step) -> int:
+    return len(step) if isinstance(step, pa.RecordBatch) else 0

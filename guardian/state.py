@@ -41,7 +41,7 @@ from scoring.layout import (
     Table,
 )
 
-STATE_VERSION: Final = "guardian-state/2"
+STATE_VERSION: Final = "guardian-state/3"
 
 _SMALLEST: Final = 1024
 _LINE: Final = 64
@@ -154,7 +154,8 @@ def role_from(arrays: Mapping[str, NDArray[Any]], empty: RoleState) -> RoleState
     values["context_key"] = _copied(arrays, "context_key", empty.context_key)
     for name, owned in _ROWS_OF.items():
         meta = _copied(arrays, f"{name}.meta", np.zeros(5, np.int64))
-        room = max(len(getattr(empty, name).slot), int(meta[USED]))
+        # twice what is in use, so that the first events after a start need not grow it; zeros that nobody wrote cost nothing
+        room = max(len(getattr(empty, name).slot), 2 * int(meta[USED]))
         table = new_table(room)._replace(meta=meta)
         for column in ("slot", "queue"):
             target = getattr(table, column)

@@ -18,17 +18,38 @@ from guardian.config import Config
 from guardian.events import CHANNELS, CONTEXT, ROLES, SCORES
 from guardian.features import Features
 from guardian.view import Reason
-from scoring.layout import CHANNEL_COUNT, CONTEXT_PART, PARTS, RULE, RULE_PART, WITHOUT_CONTEXT, Alerts
+from scoring.layout import (
+    CHANNEL_COUNT,
+    CONTEXT_PART,
+    MULTIVARIATE,
+    PARTS,
+    RULE,
+    RULE_PART,
+    WITHOUT_CONTEXT,
+    Alerts,
+)
 
 _ROLE_NAMES: Final = pa.array(ROLES)
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """What the entities of one role did in a window that ended, without their names: what a forest is grown from."""
+
+    role: str
+    ts_ns: int
+    """Its last nanosecond."""
+    vectors: NDArray[np.float64]
+    """(entities with telemetry, VECTOR_FEATURES)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one batch meant: SCORES and ALERTS, in the order of its events."""
+    """What one batch meant: SCORES and ALERTS, in the order of its events; and the windows that ended in it."""
 
     scores: pa.RecordBatch
     alerts: pa.RecordBatch
+    windows: tuple[Window, ...] = ()
 
 
 class Scored:
@@ -53,13 +74,14 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """Scores that the end of a window raised, and before which event of the batch."""
+    """Scores as the end of a window found them, and before which event of the batch."""
 
     before: int
     role: int
     ts_ns: int
     event: NDArray[np.int64]
     entity: list[str]
+    multivariate: NDArray[np.float64]
     score: NDArray[np.float64]
     level: NDArray[np.int8]
 
@@ -103,6 +125,7 @@ def _with_revised(whole: pa.RecordBatch, scored: Scored, revised: list[Revised])
         count = len(each.event)
         columns: dict[str, Any] = {
             **dict.fromkeys(CHANNELS, pa.array(np.zeros(count, np.float32))),
+            CHANNELS[MULTIVARIATE]: pa.array(each.multivariate.astype(np.float32)),
             "event": pa.array(each.event),
             "ts": pa.array(np.full(count, each.ts_ns)).view(SCORES.field("ts").type),
             "role": pa.DictionaryArray.from_arrays(pa.array(np.full(count, each.role, np.int8)), _ROLE_NAMES),

@@ -76,26 +76,31 @@ def kernel(*signature: Any, allocates: bool = False) -> Callable[[Callable[P, No
     return wrap
 
 
-def kernels_of(module: str) -> list[Kernel[Any]]:
-    """The kernels that one module of ``scoring`` registers: "kernels" for the engine's."""
-    import_module(f"scoring.{module}")
-    return [each for each in KERNELS if each.module == module]
+ENGINE: Final = ("kernels", "ensemble_kernels", "tail", "forest")
+"""Modules of ``scoring`` whose kernels the engine runs."""
 
 
-def compile_all(module: str, report: Callable[[str, int, int], None] | None = None) -> None:
-    """Compile every kernel of a module now; ``report(name, done, total)`` is called before each."""
-    ours = kernels_of(module)
+def kernels_of(*modules: str) -> list[Kernel[Any]]:
+    """The kernels that some modules of ``scoring`` register."""
+    for module in modules:
+        import_module(f"scoring.{module}")
+    return [each for each in KERNELS if each.module in modules]
+
+
+def compile_all(*modules: str, report: Callable[[str, int, int], None] | None = None) -> None:
+    """Compile every kernel of some modules now; ``report(name, done, total)`` is called before each."""
+    ours = kernels_of(*modules)
     for done, each in enumerate(ours):
         if report is not None:
             report(each.__name__, done, len(ours))
         each.compile()
 
 
-def is_cached(module: str) -> bool:
-    """Whether an earlier run left a module's kernels compiled on disk (then starting takes a second, not twenty)."""
+def is_cached(*modules: str) -> bool:
+    """Whether an earlier run left the kernels of some modules compiled on disk (then starting takes a second, not twenty)."""
     return all(
         each._dispatcher.stats.cache_path and _has_index(each)  # noqa: SLF001  (the class above, same file)
-        for each in kernels_of(module)
+        for each in kernels_of(*modules)
     )
 
 

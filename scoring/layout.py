@@ -97,6 +97,7 @@ ENTITY: Final = np.dtype(
         ("gate", "f4"),
         ("burst", "f4", (BURST_BINS,)),
         ("fan", "f4", (FAN_BINS,)),
+        ("busiest", "i4"),
         ("level", "i1"),
         ("layer", "i1"),
         ("active", "i1"),
@@ -108,7 +109,12 @@ ENTITY: Final = np.dtype(
 ``held`` is its highest score, decaying since ``held_at``; ``held_around`` the context it was made with. ``window`` is the
 window of its last event, ``windows`` how many it was active in, ``minutes`` the same for minutes. ``partners`` are two
 small Bloom filters of whom it met; ``reached`` the bitmap of distinct targets of this window; ``before`` its last kind.
+``busiest`` is how many events its busiest minute with telemetry in this window had so far: 0 = there was none, −1 = a
+person declared some of it benign, and then its figures say nothing about the rest.
 """
+
+VECTOR_FEATURES: Final = 4
+"""What an entity did in a window: log1p of its events, share of failures, log1p of whom it reached and of ``busiest``."""
 
 PARTS_PER_DECADE: Final = 1000.0
 

@@ -45,6 +45,10 @@ PAYLOADS: dict[str, dict[str, Any]] = {
         "acknowledgementId": "k", "role": "session", "entity": "hmac-sha256:4", "kind": "hmac-sha256:5",
         "reasonCommitment": "hmac-sha256:6",
     },
+    "guardian.model_swapped": {
+        "role": "actor", "digest": "0" * 64, "rows": 5000, "firstWindow": "2026-01-30T18:00:00.000Z",
+        "lastWindow": "2026-01-31T18:00:00.000Z", "config": "c",
+    },
     "service.started": {"version": "0.1.0", "config": "c", "recovered": 17},
     "thing.happened": {"x": 1},
 }  # fmt: skip

@@ -22,7 +22,7 @@ def test_every_kernel_documents_itself_in_five_sections() -> None:
 
 def test_compiling_reports_each_kernel_of_one_module() -> None:
     said: list[tuple[str, int, int]] = []
-    compilation.compile_all("kernels", lambda *progress: said.append(progress))
+    compilation.compile_all("kernels", report=lambda *progress: said.append(progress))
     names = [each.__name__ for each in compilation.kernels_of("kernels")]
     assert said == [(name, done, len(names)) for done, name in enumerate(names)]
 

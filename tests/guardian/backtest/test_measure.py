@@ -92,7 +92,11 @@ def test_the_real_engine(frame: Any):
     assert best.average_precision > 0.9
     assert plain.roc_auc is not None
     assert result.coverage.positives == 1
-    assert len(result.scores) == 2 * len(events)
+    at_ends = result.scores.filter(pl.col("multivariate") > 0)
+    assert at_ends["entity"].cast(pl.String).unique().to_list() == ["host3"], (
+        "the burst, at the end of its window"
+    )
+    assert len(result.scores) == 2 * len(events) + len(at_ends)
     again = backtest(events.to_arrow(compat_level=pl.CompatLevel.oldest()))
     assert again.to_json() == result.to_json()
 
