@@ -46,6 +46,8 @@ def line_blocks(
             else:
                 carry.append(data)
             continue
+        # Too long or not is asked before the mark goes: the answer must not depend on where the stream was cut.
+        overlong = overlong or carried + len(head) > limit
         lines[0] = None if overlong else _first(b"".join([*carry, head]), number)
         for at in range(0, len(lines), MAX_BLOCK_LINES):
             block = lines[at : at + MAX_BLOCK_LINES]

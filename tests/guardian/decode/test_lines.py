@@ -37,6 +37,12 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
     assert numbered([b"\xef\xbb\xbfab\n", b"\xef\xbb\xbf"], 100) == [(1, b"ab"), (2, b"\xef\xbb\xbf")]
 
 
+def test_a_byte_order_mark_counts_towards_the_limit_wherever_the_stream_is_cut() -> None:
+    body = b"\xef\xbb\xbf" + b"x" * (LIMIT - 2) + b"\n"
+    for size in range(1, len(body) + 1):
+        assert numbered(list(slices(body, size))) == [(1, None)]
+
+
 def test_an_endless_line_is_let_go_as_it_streams_by() -> None:
     pieces = [b"a\nxxx", *[b"y" * 1000] * 50, b"z\nb\n"]
     assert numbered(pieces) == [(1, b"a"), (2, None), (3, b"b")]
