@@ -137,6 +137,8 @@ class _Entity:
     met: list[set[int]] = field(default_factory=lambda: [set(), set()])
     meetings: list[int] = field(default_factory=lambda: [0, 0])
     before: str = ""
+    gate: float = 0.0
+    telemetry: dict[int, int] = field(default_factory=dict)
 
 
 class BehaviourTwin:
@@ -236,6 +238,9 @@ class BehaviourTwin:
                 self._remember(who, f"*{name}", channels[name], now)
         own_risk = self._own(who, now)
         gate = min(max(max(surprisal, *(channels[name] for name in whole)) - s.floor, 0.0), 1.0)
+        who.gate = max(who.gate, gate)
+        if not alert:
+            who.telemetry[who.minute] = who.in_minute
         around = self._around(entity, now)
         if own_risk > 0:
             self.context[entity].append((math.log2(own_risk), now))
@@ -263,6 +268,7 @@ class BehaviourTwin:
                     who.fan.append(distinct(who.reached))
                     self.fan.append(distinct(who.reached))
             who.window, who.events, who.failures, who.reached = window, 0, 0, set()
+            who.gate, who.telemetry = 0.0, {}
             who.windows += 1
             self.windows += 1
             self.peer_windows[layer] += 1
@@ -275,6 +281,28 @@ class BehaviourTwin:
             who.minutes += 1
             self.minutes += 1
         who.in_minute += 1
+
+    def settle(self, window: int) -> dict[str, float]:
+        """The risk of each entity of a window at its end, by what is around it then."""
+        at = (window + 1) * self.settings.window_s
+        return {
+            name: who.gate * (self._own(who, at) + self._around(name, at))
+            for name, who in self.entities.items()
+            if who.window == window and who.gate > 0 and self._around(name, at) > 0
+        }
+
+    def vectors(self, window: int) -> dict[str, tuple[float, ...]]:
+        """What each entity with telemetry did in a window: how much, how failing, how wide, how sudden."""
+        return {
+            name: (
+                math.log1p(who.events),
+                who.failures / who.events,
+                math.log1p(distinct(who.reached)),
+                math.log1p(max(who.telemetry.values())),
+            )
+            for name, who in self.entities.items()
+            if who.window == window and who.telemetry
+        }
 
     def _value(self, pair: _Pair, value: float) -> float:
         if not math.isfinite(value):

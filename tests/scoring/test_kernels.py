@@ -21,6 +21,7 @@ from guardian.config import Config
 from guardian.engine import Engine
 from guardian.features import Extractor
 from guardian.state import keys_of, new_table
+from guardian.verdict import Verdict
 from scoring import kernels
 from scoring.layout import EVICTED
 from tests import twins
@@ -137,6 +138,52 @@ def test_behaviour_is_what_its_twin_says(
             assert scores.column(name)[i].as_py() == pytest.approx(value, rel=1e-5, abs=1e-5), (i, name)
         points = twins.interpolated(risk, config.calibration.risk, config.calibration.score)
         assert scores.column("risk")[i].as_py() == pytest.approx(points, rel=1e-5, abs=5e-3), i
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    steps=st.lists(step, min_size=2, max_size=80),
+    alert=st.booleans(),
+    repeat=st.integers(1, 12),
+)
+def test_the_end_of_a_window_is_what_its_twin_says(
+    events: MakeEvents, steps: list[tuple[Any, ...]], alert: bool, repeat: int
+) -> None:
+    """Each row that the end of a window adds has the twin's risk; each vector that it judges is the twin's."""
+    config = Config()
+    engine, twin = Engine(config), twins.BehaviourTwin(config)
+    extract = Extractor(config)
+    window, now = None, START
+    for wait, host, kind, other, value, outcome, layer in steps:
+        now += wait / 20
+        row = {"ts": now, "kind": kind, "target": host, "address": other, "signal": 4 if alert else 0}
+        batch = events([{**row, "value": value, "outcome": outcome, "layer": layer}] * repeat)
+        verdict = engine.feed(batch)
+        ts = float(batch.column("ts").cast(pa.int64())[0].as_py()) * 1e-9
+        if window is not None and ts // 300 != window:
+            settled, vectors = twin.settle(window), twin.vectors(window)
+            for name, points in revised(verdict, "target"):
+                expected = twins.interpolated(
+                    settled[name], config.calibration.risk, config.calibration.score
+                )
+                assert points == pytest.approx(expected, rel=1e-5, abs=5e-3)
+            told = [each.vectors for each in verdict.windows if each.role == "target"]
+            got = sorted(map(tuple, np.vstack(told).tolist())) if told else []
+            assert got == [pytest.approx(each, abs=1e-12) for each in sorted(vectors.values())]
+        window = ts // 300
+        [key] = extract.hash_names(pa.array([other], pa.string())).tolist()
+        for _ in range(repeat):
+            twin.score(
+                ts, host, kind, alert=alert, failed=outcome >= 2, value=value, layer=layer, partners=(key, 0)
+            )  # fmt: skip
+
+
+def revised(verdict: Verdict, role: str) -> list[tuple[str, float]]:
+    """Entity and points of each row that the end of a window added in a role."""
+    table = pa.Table.from_batches([verdict.scores])
+    rows = table.filter(pa.compute.invert(ordinary_rows(verdict.scores)))
+    rows = rows.filter(pa.compute.equal(rows.column("role").cast(pa.string()), role))
+    return list(zip(rows.column("entity").to_pylist(), rows.column("risk").to_pylist(), strict=True))
 
 
 def ordinary_rows(scores: pa.RecordBatch) -> pa.Array:
