@@ -215,18 +215,6 @@ def areas(y: Labels, scores: Rows) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    import sys
+    from run import show
 
-    from rich.console import Console
-    from rich.table import Table
-
-    root = Path(__file__).parent.parent
-    result = measure(root.parent / "shared", quick="--quick" in sys.argv)
-    shown = Table(title=TITLE, caption=GOAL)
-    headings = list(dict.fromkeys(key for row in result for key in row))
-    for heading in headings:
-        shown.add_column(heading)
-    for row in result:
-        cells = (row.get(heading, "") for heading in headings)
-        shown.add_row(*(f"{cell:,.4g}" if isinstance(cell, float) else str(cell) for cell in cells))
-    Console(width=220).print(shown)
+    show(__file__)

@@ -92,7 +92,7 @@ def told(name: str, result: Result) -> Row:
     """One scenario: ranking, references, first window of the chain, false highs."""
     own = result.metrics.scorers["guardian"]
     windows = result.windows.filter(~pl.col("warm_up"))
-    days = (windows["start"].max() - windows["start"].min()).total_seconds() / 86_400  # type: ignore[operator, union-attr]
+    days = (windows["start"].max() - windows["start"].min()).total_seconds() / 86_400  # type: ignore[operator, union-attr]  # times
     false_high = windows.filter(~pl.col("positive") & (pl.col("level") >= HIGH)).height / days
     low, high = own.average_precision_interval
     row: Row = {
@@ -162,7 +162,7 @@ def injected(file: Path, folder: Path) -> tuple[Path, str]:
     frame = pl.read_parquet(file).sort("time", maintain_order=True)
     [host] = frame.group_by("host").len().sort("len", "host", descending=True).head(1)["host"].to_list()
     [address] = frame.filter(pl.col("host") == host).head(1)["ip"].to_list()
-    times = np.arange(float(frame["time"].min()), float(frame["time"].max()), 60.0)  # type: ignore[arg-type]
+    times = np.arange(float(frame["time"].min()), float(frame["time"].max()), 60.0)  # type: ignore[arg-type]  # numbers
     row = {
         "name": "benign beacon",
         "ip": address,

@@ -122,7 +122,7 @@ def flood(count: int) -> list[Row]:
         for start in range(0, 1000, 500):
             names = pa.array(known[start : start + 500])
             engine.feed(named(names, START + 86_400 * day + start, kind="GET /"))
-    before = {name: engine.entity("actor", name).events for name in known[::50]}  # type: ignore[union-attr]
+    before = {name: engine.entity("actor", name).events for name in known[::50]}  # type: ignore[union-attr]  # just fed
     cap = engine.config.engine.max_entities
     peak = 0
     step = 20_000
