@@ -277,29 +277,3 @@ def session_surprisal(
             _learn_step(context, END, kinds, steps, totals)
             lengths[size] += 1
             totals[SESSIONS] += 1
-
-
-@kernel(_IN_I8, _IN_I8, U8, array(U8), *_TABLES[:2], _I8S, array(F8))
-def transition_surprisal(
-    ids: Any, session: Any, seed: Any, previous: Any, kinds: Any, steps: Any, totals: Any, out: Any
-) -> None:
-    """Surprisal of each event of interleaved sessions after the one before it in its own session; score, then learn.
-
-    Shapes: ids, session, out (n,); previous (slots,), indexed by session, 0 where a session has not begun; tables and
-        totals as in session_surprisal.
-    Units: out in decades; previous holds keys of kinds, one uint64 a session: all that a session needs to keep.
-    Cost: about 30 ns an event, scored and learnt (one core, tables in cache).
-    Source: as session_surprisal: the same interpolated bigram, one event at a time.
-    Difference: ends of sessions are not seen here, so they are neither scored nor learnt.
-    """
-    for i in range(ids.shape[0]):
-        before = previous[session[i]]
-        if before == np.uint64(0):
-            before = START
-        key = _kind_key(ids[i], seed)
-        totals[CLOCK] += 1
-        context = _kind_place(before, kinds, totals)
-        at = _found(kinds, key)
-        out[i] = -math.log10(_probability(at, context, key, kinds, steps, totals))
-        _learn_step(context, key, kinds, steps, totals)
-        previous[session[i]] = key

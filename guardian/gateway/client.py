@@ -135,11 +135,12 @@ def table(items: Sequence[Mapping[str, Any]], language: texts.Language) -> Table
     def say(key: str) -> str:
         return texts.text(f"cli.{key}", language)
 
-    made = Table(box=None, padding=(0, 2, 0, 0))
-    for key in ("since", "until", "role", "entity", "kind", "action", "who", "why", "in_force"):
-        made.add_column(say(key), overflow="fold", no_wrap=key in ("since", "until"))
+    made = Table(box=None, padding=(0, 1, 0, 0))
+    for key in ("until", "role", "entity", "kind", "action", "who", "why", "in_force"):
+        # Only what people wrote may wrap: at 80 columns a word of ours would be cut into syllables.
+        made.add_column(say(key), overflow="fold", no_wrap=key not in {"entity", "kind", "why"})
     for each in items:
-        cells = [_minute(each["createdAt"]), _minute(each["until"]) if each["until"] else "–"]
+        cells = [_minute(each["until"]) if each["until"] else "–"]
         cells += [each[key] for key in ("role", "entity", "kind")]
         cells += [say(f"action_{each['action']}"), each["actorId"], each["reason"]]
         cells.append(say("yes" if each["active"] else "no"))

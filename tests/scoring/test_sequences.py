@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from scoring import transitions
 from scoring.sequences import SequenceScorer
-from tests.twins_series import START, SequenceTwin
+from tests.twins_series import SequenceTwin
 
 Flat = tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]
 
@@ -107,33 +106,6 @@ def test_an_explanation_names_the_event_of_the_rarest_step() -> None:
     assert why.at.tolist()[:2] == [2, 4]
     assert why.seen.tolist() == [0, 0, 0]
     assert why.length[1] == pytest.approx(np.log10(61))
-
-
-@settings(max_examples=50)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=60), st.integers(0, 60))
-def test_events_of_interleaved_sessions_are_those_of_the_twin(
-    given_: list[tuple[int, int]], cut: int
-) -> None:
-    twin, before, expected = SequenceTwin(), defaultdict(lambda: START), []
-    for session, kind in given_:
-        expected.append(-np.log10(twin.probability(before[session], kind)))
-        twin.learn_step(before[session], kind)
-        before[session] = kind  # type: ignore[assignment]
-    scorer = SequenceScorer()
-    session, ids = (np.array([each[i] for each in given_], np.int64) for i in (0, 1))
-    previous, out = np.zeros(4, np.uint64), np.empty(len(given_))
-    for part in (slice(0, cut), slice(cut, None)):
-        transitions.transition_surprisal(
-            ids[part],
-            session[part],
-            np.uint64(0),
-            previous,
-            scorer._state.kinds,
-            scorer._state.steps,
-            scorer._state.totals,
-            out[part],
-        )
-    assert out == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(

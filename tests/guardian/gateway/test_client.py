@@ -161,7 +161,7 @@ def test_the_table_shows_hostile_names_as_text(language: Any):
         "entity": hostile,
         "kind": hostile,
         "action": "snooze",
-        "until": None,
+        "until": "2026-01-01T00:00:00.000Z",
         "actorId": "local",
         "reason": hostile,
         "active": True,
