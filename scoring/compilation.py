@@ -7,6 +7,7 @@ its own by ``kernel``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Generic, ParamSpec
@@ -40,7 +41,7 @@ class Kernel(Generic[P]):
         self.py_func = function
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
-        self.module = function.__module__.rpartition(".")[2]
+        self.module = function.__module__
         self._signature = signature
         self._dispatcher = allocating_jit(function) if allocates else jit(function)
         self._ready = not hasattr(self._dispatcher, "compile")  # NUMBA_DISABLE_JIT leaves plain functions
@@ -76,14 +77,14 @@ def kernel(*signature: Any, allocates: bool = False) -> Callable[[Callable[P, No
     return wrap
 
 
-ENGINE: Final = ("kernels", "ensemble_kernels", "tail", "forest")
-"""Modules of ``scoring`` whose kernels the engine runs."""
+ENGINE: Final = ("scoring.kernels", "scoring.ensemble_kernels", "scoring.tail", "scoring.forest")
+"""Modules whose kernels the engine runs."""
 
 
 def kernels_of(*modules: str) -> list[Kernel[Any]]:
-    """The kernels that some modules of ``scoring`` register."""
+    """The kernels that some modules register."""
     for module in modules:
-        import_module(f"scoring.{module}")
+        import_module(module)
     return [each for each in KERNELS if each.module in modules]
 
 
@@ -106,16 +107,14 @@ def is_cached(*modules: str) -> bool:
 
 def _has_index(each: Kernel[Any]) -> bool:
     folder = Path(each._dispatcher.stats.cache_path)  # noqa: SLF001  (the class above, same file)
-    return any(folder.glob(f"{each.module}.{each.__name__}-*.nbi"))
+    return any(folder.glob(f"{each.module.rpartition('.')[2]}.{each.__name__}-*.nbi"))
 
 
-def _stamp() -> tuple[tuple[str, float, int], ...]:
-    """Name, time and size of every source file of this package."""
-    files = [(path.name, path.stat()) for path in sorted(Path(__file__).parent.glob("*.py"))]
+@cache
+def _stamp(folder: Path) -> tuple[tuple[str, float, int], ...]:
+    """Name, time and size of every source file of a folder."""
+    files = [(path.name, path.stat()) for path in sorted(folder.glob("*.py"))]
     return tuple((name, found.st_mtime, found.st_size) for name, found in files)
-
-
-_STAMP: Final = _stamp()
 
 
 def jit(function: Callable[..., Any]) -> Any:
@@ -141,8 +140,10 @@ def _compiled(function: Callable[..., Any], **more: bool) -> Any:
         return numba.njit(**options)(function)
     if hasattr(made, "_cache"):
         # numba's cache asks only whether the function's own file has changed. A constant of the layout is compiled in
-        # too, and code for another layout writes where it must not; so the whole package counts.
-        made._cache._cache_file._source_stamp = _STAMP  # noqa: SLF001  (there is no public way)
+        # too, and code for another layout writes where it must not; so all files beside it count, and those here.
+        folders = {Path(__file__).parent, Path(function.__code__.co_filename).parent}
+        stamp = tuple(_stamp(folder) for folder in sorted(folders))
+        made._cache._cache_file._source_stamp = stamp  # noqa: SLF001  (there is no public way)
     return made
 
 

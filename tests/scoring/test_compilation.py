@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def test_every_kernel_documents_itself_in_five_sections() -> None:
-    for path in sorted((ROOT / "scoring").glob("*.py")):
-        for each in compilation.kernels_of(path.stem):
+    for path in sorted([*(ROOT / "scoring").glob("*.py"), *(ROOT / "guardian" / "decode").glob("*.py")]):
+        for each in compilation.kernels_of(".".join(path.relative_to(ROOT).with_suffix("").parts)):
             assert each.__doc__
             for section in ("Shapes:", "Units:", "Cost:", "Source:", "Difference:"):
                 assert section in each.__doc__, (each.__name__, section)
@@ -22,8 +22,8 @@ def test_every_kernel_documents_itself_in_five_sections() -> None:
 
 def test_compiling_reports_each_kernel_of_one_module() -> None:
     said: list[tuple[str, int, int]] = []
-    compilation.compile_all("kernels", report=lambda *progress: said.append(progress))
-    names = [each.__name__ for each in compilation.kernels_of("kernels")]
+    compilation.compile_all("scoring.kernels", report=lambda *progress: said.append(progress))
+    names = [each.__name__ for each in compilation.kernels_of("scoring.kernels")]
     assert said == [(name, done, len(names)) for done, name in enumerate(names)]
 
 
