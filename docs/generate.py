@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from exporters.metrics import METRICS
+from exporters.metrics_table import METRICS
 from guardian import config
 
 FOLDER = Path(__file__).parent / "reference"

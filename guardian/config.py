@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
@@ -94,6 +95,21 @@ class Journal(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_bytes: Bytes = 4 * 2**30
     """Past this, senders get 429 until the engine has caught up."""
     snapshot_interval_s: Seconds = 10.0
+
+
+class Resources(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the service may use of the machine. Nothing here changes a score."""
+
+    workers: Annotated[int, Meta(ge=0, le=64, description="a whole number, 0 to 64")] = 0
+    """Bodies that are decoded at once, and threads that score roles; 0 = as many as the machine has cores."""
+    backlog_bytes: Bytes = 256 * 2**20
+    """Decoded events that may wait in memory for the engine; past it they wait in the journal alone."""
+    max_connections: Annotated[int, Meta(ge=8, description="a whole number >= 8")] = 4096
+    """Open HTTP connections; one more is told 503 and closed. Never more than the system lets one process open."""
+
+    def worker_count(self) -> int:
+        """``workers``, or the number of cores that this process may use."""
+        return self.workers or len(os.sched_getaffinity(0))
 
 
 class Engine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -239,6 +255,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     language: Literal["es-MX", "en"] = "es-MX"
     server: Server = Server()
     journal: Journal = Journal()
+    resources: Resources = Resources()
     engine: Engine = Engine()
     calibration: Calibration = Calibration()
     rules: Rules = Rules()

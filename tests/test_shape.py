@@ -38,6 +38,7 @@ COVERED_BY = {
     "scoring/ensemble_kernels.py": "scoring/test_ensemble.py",
     "scoring/ensemble_layout.py": "scoring/test_ensemble.py",
     "scoring/transitions.py": "scoring/test_sequences.py",
+    "exporters/metrics_table.py": "exporters/test_metrics.py",
     "exporters/outbox.py": "exporters/test_delivery.py",
     "exporters/sinks/file.py": "exporters/test_delivery.py",
     "exporters/sinks/http.py": "exporters/test_delivery.py",

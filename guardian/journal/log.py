@@ -227,7 +227,8 @@ class Journal:
     def replay(self, after_seq: int) -> Iterator[tuple[int, Record]]:
         """Every durable record above ``after_seq``, in order, one in memory at a time; ends at the newest one.
 
-        A call that continues where the one before stopped finds its place at once, however long the journal is.
+        A call that continues at or behind the place where the one before stopped does not read again what stands before it,
+        however long the journal is.
         """
         with self._changed:
             segments = list(self._segments)
@@ -237,7 +238,7 @@ class Journal:
             if place + 1 < len(segments) and segments[place + 1].first <= after_seq + 1:
                 continue
             start, last = 0, max(last, segment.first - 1)
-            if known == after_seq and known_first == segment.first:
+            if known <= after_seq and known_first == segment.first:
                 start, last = known_at, known
             for item in self._scan(segment, start, last):
                 if isinstance(item, Damage):

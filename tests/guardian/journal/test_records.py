@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import struct
+
+import google_crc32c
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,12 +43,25 @@ def scanned(data: bytes, *, at: int = 0, last: int = 0, salt: bytes = SALT) -> l
         map_name=st.text(),
         received_at=st.integers(-(2**63), 2**63 - 1),
         body=st.binary(),
+        source=st.text(),
+        position=st.binary(),
     ),
     st.integers(1, 2**64 - 1),
 )
 def test_a_record_comes_back_as_it_was(given_record: Record, seq: int):
     data = packed(given_record, texts_of(given_record), seq, SALT)
     assert scanned(data) == [Found(seq, len(data), given_record)]
+
+
+def test_a_record_of_version_1_is_still_read():
+    texts = msgspec.msgpack.encode(("/v1/logs", "application/json", "gzip", ""))
+    payload = texts + b"body"
+    head = struct.pack(
+        "<4sHHIIIQq", MAGIC, 1, 0, len(texts), 4, google_crc32c.value(payload), 7, 1_700_000_000
+    )
+    data = head + google_crc32c.value(SALT + head).to_bytes(4, "little") + payload
+    record = Record("/v1/logs", "application/json", "gzip", "", 1_700_000_000, b"body")
+    assert scanned(data) == [Found(7, len(data), record)]
 
 
 def test_a_flip_of_any_bit_costs_that_record_and_no_other():
