@@ -7,14 +7,14 @@ the disk costs no memory, and each of its records is read once, whatever its len
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
+from guardian.ahead import ahead
 from guardian.decisions import Acknowledgement
 from guardian.decisions.model import ModelSwap
 
@@ -23,13 +23,8 @@ GROUP: Final = 64
 GROUP_EVENTS: Final = 16_384
 """… and the events after which a group ends: what it raised is told no later than they are scored."""
 
-_AHEAD: Final = 2
-"""Records that are decoded while the one before them is scored."""
-
 Step: TypeAlias = pa.RecordBatch | Acknowledgement | ModelSwap
 """What one record of the journal means to the engine."""
-
-_Item = TypeVar("_Item")
 
 
 class Durable(NamedTuple):
@@ -148,45 +143,3 @@ class Backlog:
         if group:
             self._taken = group[-1].seq
             self.events -= events
-
-
-def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """The same items, worked out by another thread while the caller is busy with the ones before.
-
-    An exception of theirs comes in its place. A caller that stops early ends the thread at its next item.
-    """
-    ready: queue.Queue[tuple[_Item, None] | tuple[None, BaseException | None]] = queue.Queue(_AHEAD)
-    ended = threading.Event()
-
-    def hand_over(pair: tuple[_Item, None] | tuple[None, BaseException | None]) -> bool:
-        while not ended.is_set():
-            try:
-                ready.put(pair, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not hand_over((item, None)):
-                    return
-        except BaseException as error:  # noqa: BLE001  (whatever it is, the caller must hear of it)
-            hand_over((None, error))
-        else:
-            hand_over((None, None))
-
-    thread = threading.Thread(target=work, name="ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        ended.set()
-        thread.join()

@@ -8,6 +8,7 @@ Owns the order of the work and the assembly of SCORES and ALERTS; the numbers ar
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -35,11 +36,14 @@ from guardian.verdict import (
 )
 from guardian.view import Acknowledged, EntityView, Reason, View
 from scoring import IsolationForest, kernels
-from scoring.layout import USED, VECTOR_FEATURES, Alerts, RoleState, Scores, new_scratch
+from scoring.layout import USED, VECTOR_FEATURES, Alerts, Columns, RoleState, Scores, new_scratch
 from scoring.multivariate import WindowJudge
 
 CHUNK: Final = 4096
 """Rows that go through the kernels at once: large enough to amortise, small enough for buffers to stay in cache."""
+
+_WORTH_SPREADING: Final = 256
+"""Rows below which handing a role to another thread costs more than scoring it (30 us)."""
 
 _NO_WATERMARK: Final = -(2**63)
 
@@ -50,8 +54,10 @@ class Engine:
     Not safe for several threads at once; one owner feeds it and views it in turn.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, workers: int = 1) -> None:
+        """A new engine. ``workers`` threads score the roles; the bits do not depend on how many."""
         self.config = config
+        self._pool = ThreadPoolExecutor(workers, "roles") if workers > 1 else None
         self._digest = config.digest()
         self._extract = Extractor(config)
         self._parameters = {role: roles.parameters(config, role) for role in ROLES}
@@ -68,8 +74,8 @@ class Engine:
         self._roles: dict[str, RoleState] = {role: roles.new_state(role) for role in ROLES}
         self._judges = {role: WindowJudge(VECTOR_FEATURES) for role in ROLES}
         self._names = Names()
-        self._scratch = new_scratch()
-        self._alerts = alert_buffers(CHUNK)
+        self._scratch = {role: new_scratch() for role in ROLES}
+        self._alerts = {role: alert_buffers(CHUNK) for role in ROLES}
         self._acknowledged: dict[tuple[str, str, str], int | None] = {}
         self._events = 0
         self._late = 0
@@ -208,7 +214,7 @@ class Engine:
         return states.to_bytes(arrays, {"digest": self._digest, "config": self.config.deciding().decode()})
 
     @classmethod
-    def restore(cls, blob: bytes, config: Config | None = None) -> Engine:
+    def restore(cls, blob: bytes, config: Config | None = None, *, workers: int = 1) -> Engine:
         """The engine that ``snapshot`` described; it goes on bit for bit as the first one would have.
 
         Without ``config`` it runs under the configuration it was saved with. With one, the state is kept and the new
@@ -223,7 +229,7 @@ class Engine:
                 config = Config.from_deciding(metadata["config"])
             except (KeyError, ValueError) as error:
                 raise StateError(f"damaged snapshot: {error}") from None
-        engine = cls(config)
+        engine = cls(config, workers=workers)
         for role in ROLES:
             prefix = f"{role}/"
             own = {
@@ -251,7 +257,7 @@ class Engine:
             roles=self._roles,
             parameters=self._parameters,
             knots=self._knots,
-            scratch=self._scratch,
+            scratch=self._scratch[ROLES[0]],
             names=self._names.entities,
             reasons_of=self._reasons,
             at=newest if at is None else max(at, newest),
@@ -290,32 +296,47 @@ class Engine:
     ) -> list[dict[str, Any]]:
         """Score some rows in every role; returns the rows of ALERTS."""
         rows = stop - start
-        raised: list[tuple[int, int, dict[str, Any]]] = []
+        work: dict[str, tuple[Columns, Scores]] = {}
         for number, role in enumerate(ROLES):
             own = features.columns[role].part(start, stop)
             if not own.key.any():
                 continue
-            state = self._roles[role] = states.with_room(self._roles[role], rows, self._limits[role])
-            out = Scores(
-                place=scored.place[number, start:stop],
-                surprisal=scored.surprisal,
-                score=scored.score,
-                level=scored.level,
-                new_entity=np.zeros(rows, np.uint8),
-                new_kind=np.zeros(rows, np.uint8),
+            self._roles[role] = states.with_room(self._roles[role], rows, self._limits[role])
+            work[role] = (
+                own,
+                Scores(
+                    place=scored.place[number, start:stop],
+                    surprisal=scored.surprisal,
+                    score=scored.score,
+                    level=scored.level,
+                    new_entity=np.zeros(rows, np.uint8),
+                    new_kind=np.zeros(rows, np.uint8),
+                ),
             )
-            alerts = self._alerts
+
+        def score(role: str) -> None:
+            own, out = work[role]
+            alerts = self._alerts[role]
             alerts.raised[0] = 0
             kernels.score_role(
                 own,
                 self._events + start,
                 self._parameters[role],
                 *self._knots,
-                state,
-                self._scratch,
+                self._roles[role],
+                self._scratch[role],
                 out,
                 alerts,
             )
+
+        # A role's state is its own, and so are its rows of the scores: whoever is done first changes nothing.
+        spread = self._pool is not None and rows >= _WORTH_SPREADING
+        list(self._pool.map(score, work) if spread and self._pool is not None else map(score, work))
+
+        raised: list[tuple[int, int, dict[str, Any]]] = []
+        for number, role in enumerate(work):
+            own, out = work[role]
+            alerts = self._alerts[role]
             learn(self._names.entities, own.key, batch.column(role), start, out.new_entity)
             learn(self._names.kinds, own.kind, batch.column("kind"), start, out.new_kind)
             for each in range(int(alerts.raised[0])):
@@ -350,7 +371,14 @@ class Engine:
             alerts = alert_buffers(used)
             strange = self._strange(window, role, ended, windows)
             kernels.settle_window(
-                *strange, window, self._parameters[role], *self._knots, state, self._scratch, *found, alerts
+                *strange,
+                window,
+                self._parameters[role],
+                *self._knots,
+                state,
+                self._scratch[role],
+                *found,
+                alerts,
             )
             count, slots, surprise, score, level = found
             told = slots[: int(count[0])]

@@ -31,7 +31,8 @@ from exporters.register import Register
 from exporters.retraining import Retraining
 from exporters.seal import replace_durably
 from exporters.store import SETTLE_BYTES, Store
-from guardian.backlog import Backlog, Durable, Step, ahead
+from guardian.ahead import ahead
+from guardian.backlog import Backlog, Durable, Step
 from guardian.config import Config
 from guardian.decisions import Acknowledgement, acknowledgement, model
 from guardian.decisions.model import ModelSwap
@@ -107,6 +108,7 @@ class Pipeline:
         """Why nothing is scored any more; empty while all is well."""
         self._fed_at = time.monotonic()
         self._saved_at = time.monotonic()
+        self._workers = config.resources.worker_count()
         self._engine, self._seq = self._newest_snapshot()
         self._saved_seq = self._seq
         self.recovered = 0
@@ -397,11 +399,11 @@ class Pipeline:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(self._folder.glob("*.arrow"), reverse=True):
             try:
-                return Engine.restore(path.read_bytes(), self._config), int(path.stem)
+                return Engine.restore(path.read_bytes(), self._config, workers=self._workers), int(path.stem)
             except (StateError, OSError) as error:
                 self._log.error("snapshot put aside", file=path.name, reason=str(error))
                 path.replace(path.with_suffix(".damaged"))
-        return Engine(self._config), 0
+        return Engine(self._config, workers=self._workers), 0
 
     def _recover(self, cursor: int) -> None:
         """Feed what the journal holds behind the snapshot: the same alerts with the same ids, inserted once.

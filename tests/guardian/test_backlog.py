@@ -4,9 +4,8 @@ import threading
 from collections.abc import Iterator
 
 import pyarrow as pa
-import pytest
 
-from guardian.backlog import GROUP, GROUP_EVENTS, Backlog, Durable, ahead
+from guardian.backlog import GROUP, GROUP_EVENTS, Backlog, Durable
 
 
 def batch(rows: int) -> pa.RecordBatch:
@@ -142,24 +141,3 @@ def test_offered_while_it_is_taken():
         thread.join()
         assert taken == list(range(1, 501))
         assert backlog.events == 0
-
-
-def test_ahead_gives_the_same_and_the_exception_too():
-    def failing() -> Iterator[int]:
-        yield from range(10)
-        raise ValueError("the end")
-
-    found: list[int] = []
-    items = ahead(failing())
-    found.extend(next(items) for _ in range(10))
-    with pytest.raises(ValueError, match="the end"):
-        next(items)
-    assert found == list(range(10)) == list(ahead(iter(range(10))))
-
-
-def test_ahead_ends_its_thread_when_nobody_wants_more():
-    before = threading.active_count()
-    items = ahead(iter(range(1000)))
-    assert next(items) == 0
-    items.close()
-    assert threading.active_count() == before
