@@ -24,12 +24,13 @@ from typing import Final, NamedTuple, Self
 from guardian.config import Journal as Settings
 from guardian.errors import JournalError, JournalFullError, MachineError
 from guardian.journal.files import Files
-from guardian.journal.records import HEAD_BYTES, Damage, Found, Record, packed, scan, texts_of
+from guardian.journal.records import HEAD_BYTES, Damage, Found, Record, packed, scan, skim, texts_of
 
 _SEGMENT: Final = re.compile(r"(\d{20})-([0-9a-f]{8})\.segment")
 _WAITING_BYTES: Final = 64 * 2**20
 """Most that may wait in memory for the disk; past it senders are told to come back."""
 _RETRY_AFTER_S: Final = 2.0
+_SKIM_BYTES: Final = 4 * 2**20
 _MOST_SENTENCES: Final = 1000
 
 
@@ -300,7 +301,8 @@ class Journal:
                 self._report_gap(segment, expected, segment.first)
             expected = max(expected, segment.first)
             damages: list[Damage] = []
-            for item in self._scan(segment, 0, expected - 1):
+            at, expected = self._skim(segment, expected)
+            for item in self._scan(segment, at, expected - 1):
                 if isinstance(item, Damage):
                     damages.append(item)
                     continue
@@ -319,6 +321,18 @@ class Journal:
                 # Nothing goes behind damage that cannot be cut, and a segment is found by its first number: the next
                 # one must not begin where this one does, even if this one holds no intact record.
                 self.next_seq = max(self.next_seq, last.first + 1)
+
+    def _skim(self, segment: _Segment, expected: int) -> tuple[int, int]:
+        """Pass over what is whole and in order: the position behind it, and the number that is expected there."""
+        at, moved, path = 0, 1, self.folder / segment.name
+        try:
+            while moved:
+                data = self._files.read(path, at, min(_SKIM_BYTES, segment.size - at))
+                moved, last = skim(data, segment.salt, expected - 1)
+                at, expected = at + moved, last + 1
+        except OSError:
+            pass  # what cannot be read at once is looked at sector by sector, and reported
+        return at, expected
 
     def _settle(self, last: _Segment) -> None:
         """Sync what was found: an unsynced record must not be consumed now and be lost, its number used again."""

@@ -95,6 +95,31 @@ def _unpacked(window: _Window, at: int, salt: bytes) -> Found | None:
     return Found(seq, at + HEAD_BYTES + len(payload), record)
 
 
+def skim(data: bytes, salt: bytes, last: int) -> tuple[int, int]:
+    """How far intact records that follow number ``last`` one by one reach: position behind them, number of the last.
+
+    As ``scan`` would find them, without taking them apart: 1.3 us a small record instead of 4.3.
+    """
+    checksum, unpack = google_crc32c.value, _HEAD.unpack_from
+    at, end, head_bytes = 0, len(data) - HEAD_BYTES, _HEAD.size
+    while at <= end:
+        body_at = at + HEAD_BYTES
+        magic, version, _, texts, body, crc, seq, _ = unpack(data, at)
+        stop = body_at + texts + body
+        if (
+            magic != MAGIC
+            or version not in _TEXTS
+            or seq != last + 1
+            or stop > len(data)
+            or checksum(salt + data[at : at + head_bytes]).to_bytes(4, "little")
+            != data[body_at - 4 : body_at]
+            or checksum(data[body_at:stop]) != crc
+        ):
+            break
+        at, last = stop, seq
+    return at, last
+
+
 def scan(
     read: Callable[[int, int], bytes], *, salt: bytes, at: int, end: int, last: int
 ) -> Iterator[Found | Damage]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import struct
 
 import google_crc32c
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardian.journal.records import MAGIC, Damage, Found, Record, packed, scan, texts_of
+from guardian.journal.records import MAGIC, Damage, Found, Record, packed, scan, skim, texts_of
 
 SALT = b"salt"
 
@@ -94,6 +95,24 @@ def test_any_bytes_can_be_scanned(noise: bytes, position: int):
     items = scanned(data)
     assert isinstance(items[0], Found)
     assert items[-1].stop == len(data)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=4), st.binary(max_size=60), st.data())
+def test_skimming_finds_what_a_scan_finds_up_to_the_first_damage(
+    bodies: list[bytes], noise: bytes, data: st.DataObject
+):
+    whole = bytearray(written(bodies) + noise)
+    if data.draw(st.booleans()) and whole:
+        whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    at, last = skim(bytes(whole), SALT, 0)
+    before = list(itertools.takewhile(lambda item: isinstance(item, Found), scanned(bytes(whole))))
+    assert (at, last) == (before[-1].stop, before[-1].seq) if before else (0, 0)
+
+
+def test_skimming_stops_at_a_gap_in_the_numbers():
+    assert skim(written([b"a", b"b"]), SALT, 5) == (0, 5)
+    both = written([b"a"]) + written([b"b"], first=3)
+    assert skim(both, SALT, 0) == (len(written([b"a"])), 1)
 
 
 def test_a_record_inside_a_body_is_no_record():
