@@ -9,21 +9,15 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
-import random
-import subprocess
-import sys
-import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from serving import Service, json_lines, otlp, running, session
 
 TITLE = "Overload, slow senders, hostile bodies"
 GOAL = "memory flat, clear refusals, the quiet sender served throughout, nothing acknowledged lost"
@@ -34,84 +28,6 @@ DEEP = 1_000_000
 BOMB_BYTES = 10 * 2**30
 
 Row = dict[str, Any]
-
-
-def body(lines: int, seed: int) -> bytes:
-    """JSON lines of about 330 bytes and 14 fields."""
-    chance = random.Random(seed)
-    at = time.time() - 60
-    made = []
-    for _ in range(lines):
-        at += 0.001
-        who = chance.randrange(5000)
-        event = {
-            "timestamp": datetime.fromtimestamp(at, UTC).isoformat(),
-            "service": f"svc-{chance.randrange(12)}",
-            "action": f"GET /api/items/{chance.randrange(40)}",
-            "user_id": f"user-{who}",
-            "ip": f"10.{who % 7}.{who % 200}.{who % 251}",
-            "session_id": f"s-{who}-{chance.randrange(3)}",
-            "resource": f"store-{chance.randrange(90)}",
-            "status": "ok" if chance.random() < 0.97 else "failed",
-            "duration_ms": chance.randrange(900),
-            "bytes": chance.randrange(100_000),
-            "region": "mx-central",
-            "version": "2.14.3",
-            "agent": "Mozilla/5.0 (X11; Linux x86_64)",
-            "request_id": f"{chance.getrandbits(64):016x}",
-        }
-        made.append(json.dumps(event).encode())
-    return b"\n".join(made)
-
-
-class Service:
-    """The service on core 0."""
-
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.process = process
-        self.url = f"http://127.0.0.1:{port}"
-        self.port = port
-
-    def memory(self) -> int:
-        """Resident bytes now."""
-        told = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(told.partition("VmRSS:")[2].split()[0]) * 1024
-
-    async def events(self, client: aiohttp.ClientSession) -> int:
-        """Events scored so far."""
-        async with client.get(f"{self.url}/api/v1/guardian") as answer:
-            return int((await answer.json())["events"])
-
-
-@asynccontextmanager
-async def running(config: str = "") -> AsyncIterator[Service]:
-    """A fresh service on the first core this process may use; this process keeps to the last."""
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[-1]})
-    with tempfile.TemporaryDirectory(prefix="guardian-overload-") as folder:
-        (Path(folder) / "guardian.toml").write_text(config)
-        process = await asyncio.create_subprocess_exec(
-            "taskset", "-c", str(cores[0]), sys.executable, "-m", "guardian", "run",
-            "--data-dir", f"{folder}/data", "--config", f"{folder}/guardian.toml", "--port", "0", "--xr-port", "0",
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert process.stdout is not None
-        try:
-            async for line in process.stdout:
-                if line.startswith(b"guardian listening on "):
-                    yield Service(process, int(line.rpartition(b":")[2]))
-                    break
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.wait()
-            os.sched_setaffinity(0, set(cores))
-
-
-def session(address: str) -> aiohttp.ClientSession:
-    """A client at an address of its own."""
-    connector = aiohttp.TCPConnector(local_addr=(address, 0), limit=0, force_close=False)
-    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=90))
 
 
 async def post(
@@ -146,7 +62,7 @@ class Quiet:
             await sending
 
     async def _send(self, ended: asyncio.Event) -> None:
-        data = body(50, 1)
+        data = json_lines(50, 1)
         waiting: set[asyncio.Task[None]] = set()
         while not ended.is_set():
             waiting.add(asyncio.create_task(self._one(data)))
@@ -177,7 +93,7 @@ class Quiet:
 
 async def flood(service: Service, client: aiohttp.ClientSession, seconds: float, per_s: float) -> Row:
     """Offer bodies at a rate, whatever comes back."""
-    bodies = [body(LINES, seed) for seed in range(4)]
+    bodies = [json_lines(LINES, seed) for seed in range(4)]
     answers: Counter[int] = Counter()
     accepted = 0
     waiting: set[asyncio.Task[None]] = set()
@@ -209,7 +125,7 @@ async def flood(service: Service, client: aiohttp.ClientSession, seconds: float,
 
 async def rate(service: Service, client: aiohttp.ClientSession, seconds: float) -> float:
     """Events a second that four connections get through, scored, each sending its next body when the last is taken."""
-    bodies = [body(LINES, seed) for seed in range(4)]
+    bodies = [json_lines(LINES, seed) for seed in range(4)]
     before, started = await service.events(client), time.perf_counter()
 
     async def one(data: bytes) -> None:
@@ -220,28 +136,17 @@ async def rate(service: Service, client: aiohttp.ClientSession, seconds: float) 
     return (await service.events(client) - before) / (time.perf_counter() - started)
 
 
-async def settled(service: Service, client: aiohttp.ClientSession, events: int) -> int:
-    """Events scored once nothing more comes, or once they are as many."""
-    last, still = -1, 0
-    while last < events and still < 20:
-        found = await service.events(client)
-        still = still + 1 if found == last else 0
-        last = found
-        await asyncio.sleep(0.25)
-    return last
-
-
 async def overloaded(*, seconds: float) -> Row:
     """Three times as much as it can take."""
     async with running() as service, session(LOUD) as loud, session(QUIET) as quiet:
         before = await service.events(quiet)
-        await post(loud, service, body(LINES, 9))
+        await post(loud, service, json_lines(LINES, 9))
         able = await rate(service, loud, min(10.0, seconds))
-        before = await settled(service, quiet, 2**62)
+        before = await service.settled(quiet, 2**62)
         seen = Quiet(service, quiet)
         told = await seen.during(flood(service, loud, seconds, 3 * able / LINES))
         owed = before + told["accepted"] + seen.accepted
-        found = await settled(service, quiet, owed)
+        found = await service.settled(quiet, owed)
         row = seen.row(f"3x overload, {seconds:.0f} s")
         good = (
             found == owed
@@ -297,27 +202,11 @@ def bomb(size: int) -> bytes:
     return b"".join(packer.compress(block) for _ in range(size // len(block))) + packer.flush()
 
 
-def logs(records: int) -> bytes:
-    """An OTLP request."""
-    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-
-    request = ExportLogsServiceRequest()
-    scope = request.resource_logs.add().scope_logs.add()
-    for number in range(records):
-        record = scope.log_records.add(
-            time_unix_nano=time.time_ns(), severity_number=9, event_name="checkout"
-        )
-        for key in ("user.id", "client.address", "session.id"):
-            record.attributes.append(KeyValue(key=key, value=AnyValue(string_value=f"{key} {number}")))
-    return request.SerializeToString()
-
-
 async def hostile(*, quick: bool) -> Row:
     """Bombs, depth, and every truncation of a valid body."""
     nested = b'{"timestamp":1,"action":"a","x":' + b"[" * DEEP + b"]" * DEEP + b"}"
     objects = b'{"resourceLogs":' + b'[{"a":' * DEEP
-    whole = logs(4)
+    whole = otlp(4, 1, spans=False).SerializeToString()
     protobuf = {"path": "/v1/logs", "Content-Type": "application/x-protobuf"}
     deep = b""
     for _ in range(30_000):  # a value of a list of a value of a list …
@@ -329,7 +218,7 @@ async def hostile(*, quick: bool) -> Row:
         ("nested OTLP", deep, protobuf),
         ("a length of 2^63", b"\x0a" + b"\xff" * 9 + b"\x01", protobuf),
         ("no gzip", b"\x1f\x8b\x08\x00" + bytes(100), {"Content-Encoding": "gzip"}),
-        ("half a gzip", gzip.compress(body(50, 1))[:300], {"Content-Encoding": "gzip"}),
+        ("half a gzip", gzip.compress(json_lines(50, 1))[:300], {"Content-Encoding": "gzip"}),
         *((f"truncated at {cut}", whole[:cut], protobuf) for cut in range(1, len(whole))),
     ]
     async with running() as service, session(LOUD) as loud, session(QUIET) as quiet:
@@ -352,7 +241,7 @@ async def hostile(*, quick: bool) -> Row:
         row = seen.row(
             f"{len(attacks)} hostile bodies, gzip bomb of {(2**30 if quick else BOMB_BYTES) / 2**30:.0f} GiB"
         )
-        scored = await settled(service, quiet, before + seen.accepted)
+        scored = await service.settled(quiet, before + seen.accepted)
         good = seen.answers[200] == sum(seen.answers.values()) and scored >= before + seen.accepted
         return row | {
             "loud sender": ", ".join(f"{status}: {count}" for status, count in sorted(answers.items())),
