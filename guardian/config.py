@@ -92,6 +92,9 @@ class Journal(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     segment_bytes: Bytes = 64 * 2**20
     group_bytes: Bytes = 2**20
     """Most that is written before it is synced; what comes meanwhile gathers for the next sync."""
+    sync: bool = True
+    """Answer once the disk has it. ``false``: once the system has it, so that a killed service loses nothing, and a
+    power cut what was accepted in its last seconds."""
     max_bytes: Bytes = 4 * 2**30
     """Past this, senders get 429 until the engine has caught up."""
     snapshot_interval_s: Seconds = 10.0

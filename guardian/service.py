@@ -52,7 +52,8 @@ DECISIONS_PATH: Final = "/decisions"
 LOCAL_ACTOR: Final = "local"
 """Who decides while no tokens are configured: whoever can reach the loopback interface."""
 
-_VIEW_KEPT_S: Final = 0.2
+_VIEW_KEPT_S: Final = (0.02, 0.2)
+"""How long a view is kept at least and at most; between the two, ten times as long as it took to make."""
 _TABLES: Final = {
     "eoct": EOCT_EVALUATIONS,
     "isabella": ISABELLA_DECISIONS,
@@ -114,6 +115,7 @@ class Service:
         self.intake = Intake(self._decode, self._keep, self.counters, workers=config.resources.worker_count())
         self._collector = Collector(self._view_now, self.counters, self._gauges)
         self._seen: tuple[float, View] | None = None
+        """The newest view, and until when it is kept."""
         self.xr = Gateway(config.xr, ingest=self._ingest_xr, clock=self._clock)
         self._telling: asyncio.Task[None] | None = None
         self.face: Callable[[], tuple[int, int]] = lambda: (0, 0)
@@ -291,8 +293,11 @@ class Service:
     def _view_now(self) -> View:
         """The view, kept for a moment: the page, the scraper and the headsets often ask at once."""
         now = time.monotonic()
-        if self._seen is None or now - self._seen[0] > _VIEW_KEPT_S:
-            self._seen = (now, self._pipeline.view())
+        if self._seen is None or now > self._seen[0]:
+            view = self._pipeline.view()
+            done = time.monotonic()
+            least, most = _VIEW_KEPT_S
+            self._seen = (done + min(max(10 * (done - now), least), most), view)
         return self._seen[1]
 
     async def view(self) -> View:

@@ -187,7 +187,8 @@ class Journal:
             for seq, waiting in enumerate(group, first)
         )
         self._files.append(descriptor, data)
-        self._files.sync(descriptor)
+        if self._settings.sync:
+            self._files.sync(descriptor)
         with self._changed:
             segment.size += len(data)
             self._queued_bytes -= len(data)
