@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 from serving import Service, json_lines, otlp, running, session
 
+CORES = 2
 TITLE = "Overload, slow senders, hostile bodies"
 GOAL = "memory flat, clear refusals, the quiet sender served throughout, nothing acknowledged lost"
 
