@@ -8,7 +8,6 @@ scores it in four roles and answers; Rotel decodes and throws away. Counted are 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import subprocess
@@ -56,26 +55,27 @@ def row(what: str, found: Measured, goal: float | None = None, **more: Any) -> R
     return told
 
 
-async def offered(url: str, bodies: list[bytes], content_type: str, seconds: float) -> int:
-    """Bodies that were answered."""
-    until, sent, turn = time.perf_counter() + seconds, 0, itertools.cycle(bodies)
+async def offered(url: str, bodies: list[bytes], content_type: str) -> None:
+    """Send each body once, in order, as fast as they are answered."""
+    turn = iter(bodies)
 
     async def connection() -> None:
-        nonlocal sent
         async with session() as client:
-            while time.perf_counter() < until:
-                await post(client, url, next(turn), content_type)
-                sent += 1
+            for body in turn:
+                await post(client, url, body, content_type)
 
     await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
-    return sent
+
+
+def requests(many: int, *, spans: bool) -> list[bytes]:
+    """OTLP requests as they are sent."""
+    return [otlp(RECORDS, number, spans=spans).SerializeToString() for number in range(many)]
 
 
 async def ours(
     path: str,
     bodies: list[bytes],
     content_type: str,
-    seconds: float,
     config: str = "",
     pinned: str | None = None,
 ) -> Measured:
@@ -84,8 +84,8 @@ async def ours(
         await post(client, f"{service.url}{path}", bodies[0], content_type)
         before, cpu = await service.settled(client, RECORDS), service.cpu_s()
         started = time.perf_counter()
-        sent = await offered(f"{service.url}{path}", bodies, content_type, seconds)
-        events = await service.settled(client, before + sent * RECORDS) - before
+        await offered(f"{service.url}{path}", bodies[1:], content_type)
+        events = await service.settled(client, len(bodies) * RECORDS) - before
         return {
             "events": events,
             "wall": time.perf_counter() - started,
@@ -94,29 +94,29 @@ async def ours(
         }
 
 
-async def theirs(path: str, bodies: list[bytes], seconds: float) -> Measured | None:
+async def theirs(path: str, bodies: list[bytes]) -> Measured | None:
     """Rotel under the same load."""
     async with rotel() as found:
         if found is None:
             return None
         process, url = found
         cpu, started = process.cpu_s(), time.perf_counter()
-        sent = await offered(f"{url}{path}", bodies, PROTOBUF, seconds)
+        await offered(f"{url}{path}", bodies, PROTOBUF)
         return {
-            "events": sent * RECORDS,
+            "events": len(bodies) * RECORDS,
             "wall": time.perf_counter() - started,
             "cpu": process.cpu_s() - cpu,
             "memory": process.peak_memory(),
         }
 
 
-async def signals(seconds: float, *, spans: bool) -> list[Row]:
+async def signals(many: int, *, spans: bool) -> list[Row]:
     """OTLP, ours and Rotel."""
     path, name = ("/v1/traces", "spans") if spans else ("/v1/logs", "logs")
-    bodies = [otlp(RECORDS, seed, spans=spans).SerializeToString() for seed in range(16)]
-    durable = await ours(path, bodies, PROTOBUF, seconds)
-    peer = await theirs(path, bodies, seconds)
-    volatile = await ours(path, bodies, PROTOBUF, seconds, NOT_DURABLE)
+    bodies = requests(many, spans=spans)
+    durable = await ours(path, bodies, PROTOBUF)
+    peer = await theirs(path, bodies)
+    volatile = await ours(path, bodies, PROTOBUF, NOT_DURABLE)
     beside = {"beside": "Rotel, black hole"} | ratio(durable, peer)
     rows = [
         row(f"OTLP {name}, durable", durable, 180_000 if spans else 200_000, **beside),
@@ -137,17 +137,16 @@ def ratio(mine: Measured, peer: Measured | None) -> Row:
     return {"ratio per CPU second": (mine["events"] / mine["cpu"]) / (peer["events"] / peer["cpu"])}
 
 
-async def lines(seconds: float, *, quick: bool) -> list[Row]:
+async def lines(many: int) -> list[Row]:
     """JSON lines: ours over HTTP; the others from a file."""
-    bodies = [json_lines(RECORDS, seed) for seed in range(16)]
-    mine = await ours("/api/v1/events?map=tamv", bodies, LINES, seconds)
-    count = RECORDS * len(bodies) * (1 if quick else 10)
+    bodies = [json_lines(RECORDS, number) for number in range(many)]
+    mine = await ours("/api/v1/events?map=tamv", bodies, LINES)
+    count = RECORDS * len(bodies)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "events.ndjson"
         with file.open("wb") as out:
-            for _ in range(count // RECORDS // len(bodies)):
-                out.writelines(body + b"\n" for body in bodies)
+            out.writelines(body + b"\n" for body in bodies)
         peers = {
             "OpenTelemetry Collector: file, json_parser, OTLP out": await collector(
                 file, count, Path(scratch)
@@ -162,18 +161,18 @@ async def lines(seconds: float, *, quick: bool) -> list[Row]:
     return rows
 
 
-async def otlp_json(seconds: float) -> list[Row]:
+async def otlp_json(many: int) -> list[Row]:
     """OTLP in JSON."""
     bodies = []
-    for seed in range(8):
-        message = MessageToDict(otlp(RECORDS, seed, spans=False))
+    for number in range(many):
+        message = MessageToDict(otlp(RECORDS, number, spans=False))
         for each in message["resourceLogs"][0]["scopeLogs"][0]["logRecords"]:
             each["traceId"], each["spanId"] = (
-                f"{seed:032x}",
-                f"{seed:016x}",
+                f"{number + 1:032x}",
+                f"{number + 1:016x}",
             )  # hex here, base64 in protobuf's JSON
         bodies.append(json.dumps(message).encode())
-    return [row("OTLP/JSON logs, durable", await ours("/v1/logs", bodies, JSON, seconds), 100_000)]
+    return [row("OTLP/JSON logs, durable", await ours("/v1/logs", bodies, JSON), 100_000)]
 
 
 ORJSON = """
@@ -227,21 +226,21 @@ def alone(*arguments: str) -> Any:
     return json.loads(run.stdout)
 
 
-async def second_core(seconds: float) -> list[Row]:
+async def second_core(many: int) -> list[Row]:
     """The same load on one core and on two; the sender shares the second one, which is against us."""
     rows = []
     for name, path, bodies, content_type in (
         (
             "OTLP logs",
             "/v1/logs",
-            [otlp(RECORDS, seed, spans=False).SerializeToString() for seed in range(16)],
+            requests(many, spans=False),
             PROTOBUF,
         ),
-        ("NDJSON", "/api/v1/events?map=tamv", [json_lines(RECORDS, seed) for seed in range(16)], LINES),
+        ("NDJSON", "/api/v1/events?map=tamv", [json_lines(RECORDS, number) for number in range(many)], LINES),
     ):
         cores = sorted(os.sched_getaffinity(0))
-        one = await ours(path, bodies, content_type, seconds)
-        two = await ours(path, bodies, content_type, seconds, pinned=",".join(map(str, cores)))
+        one = await ours(path, bodies, content_type)
+        two = await ours(path, bodies, content_type, pinned=",".join(map(str, cores)))
         gain = (two["events"] / two["wall"]) / (one["events"] / one["wall"])
         rows.append(
             row(f"{name}, durable, two cores", two, beside="ours on one core")
@@ -250,15 +249,15 @@ async def second_core(seconds: float) -> list[Row]:
     return rows
 
 
-async def recovery(seconds: float) -> list[Row]:
+async def recovery(many: int) -> list[Row]:
     """A service that was killed before it ever saved its state: how fast it plays its journal again."""
-    bodies = [otlp(RECORDS, seed, spans=False).SerializeToString() for seed in range(16)]
+    bodies = requests(many, spans=False)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         async with running(NEVER_SAVED, folder=folder) as service, session() as client:
             started = time.perf_counter()
-            sent = await offered(f"{service.url}/v1/logs", bodies, PROTOBUF, seconds)
-            events = await service.settled(client, sent * RECORDS)
+            await offered(f"{service.url}/v1/logs", bodies, PROTOBUF)
+            events = await service.settled(client, len(bodies) * RECORDS)
             live = events / (time.perf_counter() - started)
             os.kill(service.pid, 9)
         empty = time.perf_counter()
@@ -281,7 +280,7 @@ async def recovery(seconds: float) -> list[Row]:
 async def latency(rate: float, samples: int, config: str, goal_ms: float, name: str) -> Row:
     """From sending an attack to its alert in the list and in the metrics, while ordinary bodies come at ``rate``."""
     size = 500
-    bodies = [json_lines(size, seed) for seed in range(16)]
+    bodies = [json_lines(size, number) for number in range(1200)]
     url = "/api/v1/events?map=tamv"
     async with running(config) as service, session() as loud, session("127.0.0.2") as client:
         await post(client, f"{service.url}{url}", bodies[0], LINES)
@@ -292,7 +291,9 @@ async def latency(rate: float, samples: int, config: str, goal_ms: float, name: 
             started, sent = time.perf_counter(), 0
             while not ended.is_set():
                 if sent * size < (time.perf_counter() - started) * rate:
-                    task = asyncio.create_task(post(loud, f"{service.url}{url}", bodies[sent % 16], LINES))
+                    task = asyncio.create_task(
+                        post(loud, f"{service.url}{url}", bodies[sent % len(bodies)], LINES)
+                    )
                     waiting.add(task)
                     task.add_done_callback(waiting.discard)
                     sent += 1
@@ -349,16 +350,16 @@ async def until_told(service: Service, client: Any, number: int) -> float:
 
 
 def measure(shared: Path, *, quick: bool) -> list[Row]:
-    """The rows of all tables; ``quick`` takes seconds where the others take a minute."""
-    seconds = 3.0 if quick else 20.0
+    """The rows of all tables; ``quick`` sends a tenth."""
+    many = 24 if quick else 240
     steps: list[Callable[[], list[Row]]] = [
-        lambda: asyncio.run(signals(seconds, spans=False)),
-        lambda: asyncio.run(signals(seconds, spans=True)),
-        lambda: asyncio.run(lines(seconds, quick=quick)),
-        lambda: asyncio.run(otlp_json(seconds)),
+        lambda: asyncio.run(signals(many, spans=False)),
+        lambda: asyncio.run(signals(many, spans=True)),
+        lambda: asyncio.run(lines(many)),
+        lambda: asyncio.run(otlp_json(many)),
         lambda: windows(shared, quick=quick),
-        lambda: asyncio.run(second_core(seconds)),
-        lambda: asyncio.run(recovery(seconds)),
+        lambda: asyncio.run(second_core(many)),
+        lambda: asyncio.run(recovery(many)),
     ]
     rows = [told for step in steps for told in step()]
     able = next(told["events/s"] for told in rows if told["what"].startswith("NDJSON 330 B"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import json
 import time
 import zlib
@@ -94,7 +95,7 @@ class Quiet:
 
 async def flood(service: Service, client: aiohttp.ClientSession, seconds: float, per_s: float) -> Row:
     """Offer bodies at a rate, whatever comes back."""
-    bodies = [json_lines(LINES, seed) for seed in range(4)]
+    bodies = [json_lines(LINES, number) for number in range(40)]
     answers: Counter[int] = Counter()
     accepted = 0
     waiting: set[asyncio.Task[None]] = set()
@@ -126,14 +127,15 @@ async def flood(service: Service, client: aiohttp.ClientSession, seconds: float,
 
 async def rate(service: Service, client: aiohttp.ClientSession, seconds: float) -> float:
     """Events a second that four connections get through, scored, each sending its next body when the last is taken."""
-    bodies = [json_lines(LINES, seed) for seed in range(4)]
+    bodies = [json_lines(LINES, number) for number in range(1, 41)]
+    turn = itertools.cycle(bodies)
     before, started = await service.events(client), time.perf_counter()
 
-    async def one(data: bytes) -> None:
+    async def connection() -> None:
         while time.perf_counter() - started < seconds:
-            await post(client, service, data)
+            await post(client, service, next(turn))
 
-    await asyncio.gather(*(one(data) for data in bodies))
+    await asyncio.gather(*(connection() for _ in range(4)))
     return (await service.events(client) - before) / (time.perf_counter() - started)
 
 

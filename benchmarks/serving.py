@@ -21,6 +21,13 @@ from typing import Any
 
 import aiohttp
 
+USERS = 20_000
+RATE = 2000
+"""Events a second by their own clock. Bodies go on in time from one to the next, for an hour: a body that is sent twice
+would come late, and a user who does an hour's work in a second would be an attack. Users keep to a few items and
+stores, as people do: if everybody went everywhere, everybody would be strange."""
+STARTED = time.time() - 2 * 3600
+
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -116,22 +123,22 @@ def session(address: str = "127.0.0.1") -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=90))
 
 
-def json_lines(lines: int, seed: int) -> bytes:
-    """JSON lines of about 330 bytes and 14 fields, of 5,000 users."""
-    chance = random.Random(seed)
-    at = time.time() - 60
+def json_lines(lines: int, number: int) -> bytes:
+    """Body ``number`` of JSON lines of about 330 bytes and 14 fields."""
+    chance = random.Random(number)
+    at = STARTED + number * lines / RATE
     made = []
     for _ in range(lines):
-        at += 0.001
-        who = chance.randrange(5000)
+        at += 1 / RATE
+        who = chance.randrange(USERS)
         event = {
             "timestamp": datetime.fromtimestamp(at, UTC).isoformat(),
             "service": f"svc-{chance.randrange(12)}",
-            "action": f"GET /api/items/{chance.randrange(40)}",
+            "action": f"GET /api/items/{(7 * who + chance.randrange(4)) % 40}",
             "user_id": f"user-{who}",
             "ip": f"10.{who % 7}.{who % 200}.{who % 251}",
             "session_id": f"s-{who}-{chance.randrange(3)}",
-            "resource": f"store-{chance.randrange(90)}",
+            "resource": f"store-{(who + chance.randrange(2)) % 90}",
             "status": "ok" if chance.random() < 0.97 else "failed",
             "duration_ms": chance.randrange(900),
             "bytes": chance.randrange(100_000),
@@ -144,38 +151,38 @@ def json_lines(lines: int, seed: int) -> bytes:
     return b"\n".join(made)
 
 
-def otlp(records: int, seed: int, *, spans: bool) -> Any:
-    """An OTLP request of logs (about 250 bytes each) or spans (about 290), with six attributes a record."""
+def otlp(records: int, number: int, *, spans: bool) -> Any:
+    """OTLP request ``number`` of logs (about 250 bytes each) or spans (about 290), with six attributes a record."""
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    chance = random.Random(seed)
+    chance = random.Random(number)
     request: Any = ExportTraceServiceRequest() if spans else ExportLogsServiceRequest()
     resource = request.resource_spans.add() if spans else request.resource_logs.add()
-    _attribute(resource.resource, "service.name", f"svc-{seed % 12}")
-    _attribute(resource.resource, "host.name", f"node-{seed % 5}")
+    _attribute(resource.resource, "service.name", f"svc-{number % 12}")
+    _attribute(resource.resource, "host.name", f"node-{number % 5}")
     scope = resource.scope_spans.add() if spans else resource.scope_logs.add()
     scope.scope.name = "io.opentelemetry.http"
-    at = time.time_ns() - 60 * 10**9
+    at = int((STARTED + number * records / RATE) * 1e9)
     for _ in range(records):
-        at += 10**6
-        who = chance.randrange(5000)
+        at += 10**9 // RATE
+        who = chance.randrange(USERS)
         ids = {"trace_id": chance.randbytes(16), "span_id": chance.randbytes(8)}
         if spans:
             record = scope.spans.add(
-                name=f"GET /api/items/{chance.randrange(40)}", kind=2, start_time_unix_nano=at,
+                name=f"GET /api/items/{(7 * who + chance.randrange(4)) % 40}", kind=2, start_time_unix_nano=at,
                 end_time_unix_nano=at + chance.randrange(10**9), **ids,
             )  # fmt: skip
         else:
             record = scope.log_records.add(
                 time_unix_nano=at, severity_number=9 if chance.random() < 0.97 else 17,
-                event_name=f"item.viewed.{chance.randrange(40)}", **ids,
+                event_name=f"item.viewed.{(7 * who + chance.randrange(4)) % 40}", **ids,
             )  # fmt: skip
             record.body.string_value = "the item was shown to its viewer"
         _attribute(record, "user.id", f"user-{who}")
         _attribute(record, "client.address", f"10.{who % 7}.{who % 200}.{who % 251}")
         _attribute(record, "session.id", f"s-{who}-{chance.randrange(3)}")
-        _attribute(record, "server.address", f"store-{chance.randrange(90)}")
+        _attribute(record, "server.address", f"store-{(who + chance.randrange(2)) % 90}")
         _attribute(record, "http.request.method", "GET")
         record.attributes.add(key="http.response.status_code").value.int_value = 200
     return request
