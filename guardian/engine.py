@@ -7,7 +7,6 @@ Owns the order of the work and the assembly of SCORES and ALERTS; the numbers ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from guardian.errors import InputError, StateError
 from guardian.events import ALERTS, ROLES, check_events
 from guardian.features import Extractor, Features
 from guardian.names import Names, learn
+from guardian.segments import CHUNK, NO_WATERMARK, Cut
 from guardian.survey import Survey
 from guardian.verdict import (
     Revised,
@@ -39,13 +39,8 @@ from scoring import IsolationForest, kernels
 from scoring.layout import USED, VECTOR_FEATURES, Alerts, Columns, RoleState, Scores, new_scratch
 from scoring.multivariate import WindowJudge
 
-CHUNK: Final = 4096
-"""Rows that go through the kernels at once: large enough to amortise, small enough for buffers to stay in cache."""
-
 _WORTH_SPREADING: Final = 256
 """Rows below which handing a role to another thread costs more than scoring it (30 us)."""
-
-_NO_WATERMARK: Final = -(2**63)
 
 
 class Engine:
@@ -79,7 +74,7 @@ class Engine:
         self._acknowledged: dict[tuple[str, str, str], int | None] = {}
         self._events = 0
         self._late = 0
-        self._watermark = _NO_WATERMARK
+        self._watermark = NO_WATERMARK
 
     @property
     def events(self) -> int:
@@ -106,7 +101,10 @@ class Engine:
         revised: list[Revised] = []
         windows: list[Window] = []
         alerts: list[dict[str, Any]] = []
-        for start, stop, ended in self._segments(features.ts_ns):
+        cut = Cut.of(features.ts_ns, self._watermark, self.config.engine)
+        self._late += cut.late
+        self._watermark = cut.watermark
+        for start, stop, ended in cut.segments:
             if ended is not None:
                 alerts += self._settled(ended, start, revised, windows)
             else:
@@ -264,32 +262,6 @@ class Engine:
         )
 
     # -- the steps of feeding ----------------------------------------------------------------------------------------
-
-    def _segments(self, ts_ns: NDArray[np.int64]) -> Iterator[tuple[int, int, int | None]]:
-        """Rows that go through the kernels together, and windows that end (after the rows before ``start``).
-
-        Cut where the newest event time enters another window, and every CHUNK rows; where a batch ends changes nothing.
-        """
-        if not len(ts_ns):
-            return
-        newest = np.maximum.accumulate(np.concatenate(([self._watermark], ts_ns)))
-        allowed = int(self.config.engine.allowed_lateness_s * 1e9)
-        # Compared as ts + allowed < newest, so that nothing underflows while there is no watermark yet.
-        self._late += int(
-            np.count_nonzero(ts_ns.astype(np.float64) + allowed < newest[:-1].astype(np.float64))
-        )
-        window = newest // round(self.config.engine.window_s * 1e9)
-        ends = np.flatnonzero(window[1:] != window[:-1]).tolist()
-        if ends and ends[0] == 0 and self._watermark == _NO_WATERMARK:
-            ends = ends[1:]  # no window was before the first event
-        self._watermark = int(newest[-1])
-        start = 0
-        for end in [*ends, len(ts_ns)]:
-            for first in range(start, end, CHUNK):
-                yield first, min(first + CHUNK, end), None
-            if end < len(ts_ns):
-                yield end, end, int(window[end])
-            start = end
 
     def _scored(
         self, batch: pa.RecordBatch, features: Features, scored: Scored, start: int, stop: int
