@@ -17,57 +17,20 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta, Struct, field
 
+from guardian import source_settings
 from guardian.errors import ConfigError, Problem
+from guardian.units import Bytes, Count, Few, Name, Port, Positive, Seconds, Share
 
-Seconds = Annotated[float, Meta(gt=0, description="seconds > 0")]
-Count = Annotated[int, Meta(ge=1, description="a whole number >= 1")]
-Few = Annotated[int, Meta(ge=1, le=8, description="a whole number, 1 to 8")]
-Bytes = Annotated[int, Meta(ge=1024, description="bytes >= 1024")]
-Port = Annotated[int, Meta(ge=0, le=65535, description="a port, 0 to 65535")]
-Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-Positive = Annotated[float, Meta(gt=0, description="a number > 0")]
 LayerName = Literal["L0", "L1", "L2", "L3", "L4", "L5", "L6", "L7"]
 LevelName = Literal["none", "low", "medium", "high", "critical"]
 
 
-SUBJECT_TYPES: Final = (
-    *(
-        "account",
-        "action",
-        "agent",
-        "asset",
-        "campaign",
-        "comment",
-        "content",
-        "conversation",
-        "course",
-        "decision",
-    ),
-    *(
-        "event",
-        "group",
-        "image",
-        "interaction",
-        "listing",
-        "membership",
-        "message",
-        "model",
-        "moderation",
-        "payment",
-    ),
-    *(
-        "policy",
-        "post",
-        "product",
-        "profile",
-        "prompt",
-        "protocol",
-        "recommendation",
-        "response",
-        "scene",
-        "session",
-    ),
-    *("space", "system", "transaction", "transfer", "user", "video", "workflow"),
+SUBJECT_TYPES: Final = tuple(
+    """
+    account action agent asset campaign comment content conversation course decision event group image interaction
+    listing membership message model moderation payment policy post product profile prompt protocol recommendation
+    response scene session space system transaction transfer user video workflow
+    """.split()  # noqa: SIM905  (a list of one word a line is a page)
 )
 """Ours: TAMV names the field and no values. A sender's own word would be free text in a label, so the list is closed."""
 
@@ -206,7 +169,7 @@ class Ledger(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Sink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One receiver of alerts (a ``[[sinks]]`` table)."""
 
-    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$", description="a name in lower case letters")]
+    name: Name
     type: Literal["http", "file"]
     url: Annotated[
         str,
@@ -270,6 +233,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     layers: dict[str, LayerName] = field(default_factory=dict)
     """``source → layer``: where an event that states no layer belongs."""
     sinks: tuple[Sink, ...] = ()
+    sources: tuple[source_settings.Source, ...] = ()
 
     def digest(self) -> str:
         """SHA-256 (hex) of all that can change a score: engine, calibration, rules and layers.
@@ -368,8 +332,8 @@ def _struct(kind: type[Struct], tree: dict[str, Any], path: str, problems: list[
                 values[key] = _SECTIONS[key](**_struct(_SECTIONS[key], value, f"{here}.", problems))
             else:
                 problems.append(Problem(here, f"a table [{here}]", _shown(value)))
-        elif kind is Config and key == "sinks":
-            values[key] = _sinks(value, problems)
+        elif kind is Config and key in {"sinks", "sources"}:
+            values[key] = _tables(key, value, problems)
         elif kind is Config and key == "layers" and isinstance(value, dict):
             for source, layer in value.items():
                 _leaf(LayerName, layer, f"{here}.{source}", problems)
@@ -388,17 +352,30 @@ def _leaf(hint: Any, value: Any, key: str, problems: list[Problem]) -> Any:
         return None
 
 
-def _sinks(value: Any, problems: list[Problem]) -> tuple[Sink, ...] | None:
+def _tables(key: str, value: Any, problems: list[Problem]) -> tuple[Struct, ...] | None:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        problems.append(Problem("sinks", "tables [[sinks]]", _shown(value)))
+        problems.append(Problem(key, f"tables [[{key}]]", _shown(value)))
         return None
-    sinks: list[Sink] = []
+    tables: list[Struct] = []
     for index, item in enumerate(value):
+        here = f"{key}[{index}]."
+        kind: type[Struct] = Sink
+        if key == "sources":
+            said = item.get("type")
+            if isinstance(said, str) and said in source_settings.KINDS:
+                kind = source_settings.KINDS[said]
+            else:
+                expected = f"one of {', '.join(source_settings.KINDS)}"
+                problems.append(
+                    Problem(f"{here}type", expected, _shown(said) if "type" in item else "nothing")
+                )
+                continue
+            item = {name: entry for name, entry in item.items() if name != "type"}  # noqa: PLW2901  (told by its class)
         before = len(problems)
-        values = _struct(Sink, item, f"sinks[{index}].", problems)
+        values = _struct(kind, item, here, problems)
         if len(problems) == before:
-            sinks.append(Sink(**values))
-    return tuple(sinks)
+            tables.append(kind(**values))
+    return tuple(tables)
 
 
 def _across(values: dict[str, Any]) -> list[Problem]:
@@ -428,6 +405,7 @@ def _across(values: dict[str, Any]) -> list[Problem]:
             problems.append(
                 Problem(f"sinks[{index}].{needed}", f'a value, since type = "{sink.type}"', "nothing")
             )
+    problems += source_settings.problems_across(values.get("sources", ()))
     return problems
 
 
