@@ -1,0 +1,310 @@
+"""Which files a pattern stands for over time: it follows them through renaming, copying, truncation and compression.
+
+Owns what is remembered of each file and what a change of the folder means. Does not own how contents are read and told
+apart (``contents``) nor what is taken from them (``tail``). All of it can be concluded again from an older state, so a
+state that was stored before a rotation leads to the same places as one that was stored after it.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from guardian.sources.contents import SAMPLE_BYTES, Contents, FileState, codec_of, digest
+
+_BACK_FILE: Final = r"[._-][0-9][0-9._T-]*"
+"""What rotation puts behind a name: a number or a date."""
+_COMPRESSED: Final = r"(\.gz|\.zst)?"
+
+Identity = tuple[int, int]
+
+
+class Found(NamedTuple):
+    """A regular file of the folder."""
+
+    path: str
+    size: int
+    changed_ns: int
+
+
+class Position(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """All that is remembered over a restart."""
+
+    since: int = 0
+    """When the folders were last looked at, ns since 1970: a back file that changed later holds something new."""
+    files: list[FileState] = []
+
+
+class Watch:
+    """The files of some patterns, and how far each was read."""
+
+    def __init__(
+        self,
+        patterns: tuple[str, ...],
+        position: Position,
+        *,
+        max_files: int,
+        at_end: bool,
+        count: Callable[[str, int], None],
+    ) -> None:
+        self.states: dict[Identity, FileState] = {state.identity: state for state in position.files}
+        self._since = position.since
+        self._patterns = patterns
+        self._max_files = max_files
+        self._at_end = at_end
+        self._count = count
+        self._contents: dict[Identity, Contents] = {}
+        self._checked: dict[Identity, tuple[int, int]] = {}
+        self._changed_at: dict[Identity, tuple[int, float]] = {}
+        self._siblings: dict[str, dict[Identity, Found]] = {}
+        self._waiting = 0
+        self._first = True
+
+    def position(self) -> Position:
+        """All that has to be remembered."""
+        return Position(since=self._since, files=list(self.states.values()))
+
+    def close(self) -> None:
+        """Close every file."""
+        for contents in self._contents.values():
+            contents.close()
+        self._contents.clear()
+
+    def contents(self, state: FileState) -> Contents | None:
+        """The open file; None if it cannot be opened (any more)."""
+        held = self._contents.get(state.identity)
+        if held is None:
+            try:
+                held = Contents(state.path)
+            except OSError:
+                return None
+            if held.identity != state.identity:
+                held.close()
+                return None
+            self._contents[state.identity] = held
+        return held
+
+    def doubt(self, state: FileState) -> None:
+        """Have the next look ask again whether the file still holds what it held."""
+        self._checked.pop(state.identity, None)
+
+    def finish(self, state: FileState) -> None:
+        """Nothing more is read from it."""
+        state.done = True
+        self._close(state.identity)
+
+    def still_for(self, state: FileState, size: int, now: float) -> float:
+        """Seconds of the monotonic clock since a file's size last changed."""
+        known, since = self._changed_at.get(state.identity, (-1, now))
+        if known != size:
+            self._changed_at[state.identity] = (size, now)
+            return 0.0
+        return now - since
+
+    def look(self, *, wall_ns: int, now: float, settle_s: float) -> None:
+        """Find out what became of the files, and which are new."""
+        self._siblings.clear()
+        live = self._matching()
+        moved = self._first
+        for state in list(self.states.values()):
+            moved |= self._follow(state, live, now, settle_s)
+        waiting = sum(
+            self._meet(identity, found) for identity, found in live.items() if identity not in self.states
+        )
+        if waiting > self._waiting:
+            self._count("too_many_files", waiting - self._waiting)
+        self._waiting = waiting
+        if not (moved and self._since) or self._missed():
+            self._since = wall_ns
+        self._first = False
+
+    def _matching(self) -> dict[Identity, Found]:
+        paths = {path for pattern in self._patterns for path in glob.glob(pattern, recursive=True)}  # noqa: PTH207
+        found = {}
+        for path in sorted(paths):
+            try:
+                seen = os.stat(path)
+            except OSError:
+                continue
+            if stat.S_ISREG(seen.st_mode):
+                found[seen.st_dev, seen.st_ino] = Found(path, seen.st_size, seen.st_mtime_ns)
+        return found
+
+    def _beside(self, path: str) -> dict[Identity, Found]:
+        """The files in the folder of ``path`` whose names begin as its does."""
+        folder, name = os.path.split(path)
+        stem = name.split(".")[0]
+        key = os.path.join(folder, stem)  # noqa: PTH118
+        if key not in self._siblings:
+            found = self._siblings[key] = {}
+            try:
+                with os.scandir(folder or ".") as entries:
+                    for entry in entries:
+                        if entry.name.startswith(stem) and entry.is_file():
+                            seen = entry.stat()
+                            where = os.path.join(folder, entry.name)  # noqa: PTH118
+                            found[seen.st_dev, seen.st_ino] = Found(where, seen.st_size, seen.st_mtime_ns)
+            except OSError:
+                pass  # no such folder any more: nothing beside it
+        return self._siblings[key]
+
+    def _follow(self, state: FileState, live: dict[Identity, Found], now: float, settle_s: float) -> bool:
+        """Bring a state up to date; say whether its file was moved, replaced or removed."""
+        try:
+            seen = os.stat(state.path)
+        except OSError:
+            seen = None
+        if seen is None or (seen.st_dev, seen.st_ino) != state.identity:
+            elsewhere = live.get(state.identity) or self._beside(state.path).get(state.identity)
+            if elsewhere is None:
+                return self._gone(state, live, now, settle_s)
+            state.path, state.rotated = elsewhere.path, True
+            return True
+        signature = (seen.st_size, seen.st_mtime_ns)
+        if state.done or self._checked.get(state.identity) == signature:
+            return False
+        contents = self.contents(state)
+        try:
+            if contents is None or contents.holds(state):
+                self._checked[state.identity] = signature
+                return False
+        except OSError:
+            return False
+        self._replaced(state, live)
+        return True
+
+    def _gone(self, state: FileState, live: dict[Identity, Found], now: float, settle_s: float) -> bool:
+        """No name leads to the file. While it is open it is read to its end; then what it became is found."""
+        state.rotated = True
+        contents = self._contents.get(state.identity)
+        if contents is not None:
+            size = contents.size()
+            if self.still_for(state, size, now) < settle_s or (state.offset < size and not state.done):
+                return False
+        self._became(state, live)
+        self._drop(state.identity)
+        return True
+
+    def _replaced(self, state: FileState, live: dict[Identity, Found]) -> None:
+        """The file was truncated, or another one has its inode. A copy may hold what was not read."""
+        self._became(state, live)
+        self._close(state.identity)
+        fresh = FileState(device=state.device, inode=state.inode, path=state.path)
+        self.states[state.identity] = fresh
+
+    def _became(self, state: FileState, live: dict[Identity, Found]) -> None:
+        """Go on with the file that holds what this one held: a copy, or compressed."""
+        if not state.head_size:
+            return
+        for identity, found in (live | self._beside(state.path)).items():
+            if identity in self.states or not found.size:
+                continue
+            try:
+                with Contents(found.path) as contents:
+                    if contents.identity != identity or not contents.holds(state):
+                        continue
+            except OSError:
+                continue
+            device, inode = identity
+            heir = msgspec.structs.replace(state, device=device, inode=inode, path=found.path, rotated=True)
+            heir.done = False
+            self.states[identity] = heir
+            return
+
+    def _meet(self, identity: Identity, found: Found) -> bool:
+        """Take up a file that matches; say whether there is no room for it."""
+        if not found.size or codec_of(found.path):
+            return False
+        try:
+            with Contents(found.path) as contents:
+                if contents.identity != identity or self._is_copy(contents):
+                    return False
+                return not self._take_up(contents, rotated=False, at_end=self._at_end and self._first)
+        except OSError:
+            return False
+
+    def _is_copy(self, contents: Contents) -> bool:
+        """Whether a file is a copy, perhaps unfinished, of one that is read anyway."""
+        for state in self.states.values():
+            held = None if state.done or codec_of(state.path) else self.contents(state)
+            if held is not None and contents.begins(held):
+                return True
+        return False
+
+    def _missed(self) -> bool:
+        """Take up back files that were made while nobody looked; say whether all of them could be judged."""
+        judged = True
+        for state in [state for state in self.states.values() if not state.rotated]:
+            name = os.path.basename(state.path)  # noqa: PTH119
+            stem, ending = os.path.splitext(name)  # noqa: PTH122
+            back = re.compile(
+                f"({re.escape(name)}{_BACK_FILE}|{re.escape(stem)}{_BACK_FILE}{re.escape(ending)}){_COMPRESSED}"
+            )
+            for identity, found in self._beside(state.path).items():
+                if identity in self.states or not found.size or found.changed_ns <= self._since:
+                    continue
+                if back.fullmatch(os.path.basename(found.path)):  # noqa: PTH119
+                    judged &= self._judge(found.path, identity)
+        return judged
+
+    def _judge(self, path: str, identity: Identity) -> bool:
+        try:
+            with Contents(path) as contents:
+                if contents.identity != identity:
+                    return False
+                if contents.codec:
+                    known = any(state.offset and contents.holds(state) for state in self.states.values())
+                else:
+                    known = self._is_copy(contents)
+                return known or self._take_up(contents, rotated=True, at_end=False)
+        except OSError:  # it is being written
+            return False
+
+    def _take_up(self, contents: Contents, *, rotated: bool, at_end: bool) -> bool:
+        """Remember a new file; False if there is no room."""
+        if len(self.states) >= self._max_files and not self._make_room():
+            return False
+        start = contents.read(0, SAMPLE_BYTES)
+        device, inode = contents.identity
+        state = FileState(device=device, inode=inode, path=contents.path, rotated=rotated)
+        state.head_size, state.head = len(start), digest(start)
+        if at_end:
+            state.offset = contents.size()
+            before = contents.read(max(0, state.offset - SAMPLE_BYTES), min(SAMPLE_BYTES, state.offset))
+            state.back_size, state.back = len(before), digest(before)
+            state.passing = not before.endswith(b"\n")
+        self.states[contents.identity] = state
+        return True
+
+    def _make_room(self) -> bool:
+        """Forget the rotated file that was taken up longest ago, if it was read to its end."""
+        for identity, state in self._read_through():
+            if state.rotated:
+                self._drop(identity)
+                return True
+        return False
+
+    def _read_through(self) -> Iterator[tuple[Identity, FileState]]:
+        for identity, state in list(self.states.items()):
+            contents = None if state.done else self.contents(state)
+            if state.done or (
+                contents is not None and not contents.codec and contents.size() <= state.offset
+            ):
+                yield identity, state
+
+    def _drop(self, identity: Identity) -> None:
+        self._close(identity)
+        del self.states[identity]
+        self._changed_at.pop(identity, None)
+
+    def _close(self, identity: Identity) -> None:
+        contents = self._contents.pop(identity, None)
+        if contents is not None:
+            contents.close()
+        self._checked.pop(identity, None)
