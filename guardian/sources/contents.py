@@ -144,6 +144,11 @@ class Contents:
         before = self.read(state.offset - state.back_size, state.back_size)
         return len(before) == state.back_size and (not state.back_size or digest(before) == state.back)
 
+    def sample(self, state: FileState) -> None:
+        """Remember how it begins."""
+        start = self.read(0, SAMPLE_BYTES)
+        state.head_size, state.head = len(start), digest(start)
+
     def begins(self, other: Contents) -> bool:
         """Whether this is what the other, plain file began with, as a copy of it does while it grows."""
         size = self.size()

@@ -11,7 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from guardian.errors import MachineError
@@ -46,7 +46,7 @@ class SyslogTcpSource:
         self._full = False
         self._gathering = Gathering()
 
-    async def deliveries(self, resume: bytes | None) -> AsyncIterator[Record]:  # noqa: ARG002  (syslog does not repeat)
+    async def deliveries(self, resume: bytes | None) -> AsyncGenerator[Record, None]:  # noqa: ARG002  (syslog does not repeat)
         """Bodies of the messages that came, those of all connections in turn.
 
         Raises:
@@ -72,7 +72,7 @@ class SyslogTcpSource:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 for connection in list(self._connections):
                     connection.abort()
-                while self._connections:
+                while self._connections:  # noqa: ASYNC110  (each is gone a few turns of the loop later)
                     await asyncio.sleep(0)
 
     def _context(self) -> ssl.SSLContext | None:

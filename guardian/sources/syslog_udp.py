@@ -10,7 +10,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from guardian.journal.records import Record
@@ -41,7 +41,7 @@ class SyslogUdpSource:
         self.address: tuple[str, int] = ("", 0)
         """Where it listens, once it does."""
 
-    async def deliveries(self, resume: bytes | None) -> AsyncIterator[Record]:  # noqa: ARG002  (syslog does not repeat)
+    async def deliveries(self, resume: bytes | None) -> AsyncGenerator[Record, None]:  # noqa: ARG002  (syslog does not repeat)
         """Bodies of the datagrams that came.
 
         Raises:

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 import msgspec
@@ -56,7 +56,7 @@ class FileTailSource:
             service = settings.service or settings.name
             self._kind = (SYSLOG_ROUTE, typed(TEXT_TYPE, timezone=zone, service=service, host=host), "")
 
-    async def deliveries(self, resume: bytes | None) -> AsyncIterator[Record]:
+    async def deliveries(self, resume: bytes | None) -> AsyncGenerator[Record, None]:
         """Whole lines of one file at a time.
 
         Raises:
@@ -132,12 +132,12 @@ class _Tail:
                 return b"", b""
             self.look()
             states = self._watch.states
-            for identity in list(states):
-                state = states[identity]
+            # What was rotated away is older. Of the others none waits for a busy one: it goes to the end.
+            for state in sorted(states.values(), key=lambda state: not state.rotated):
                 body = self._lines(state)
                 if body:
-                    # The others come first next time, so that one busy file does not keep them waiting.
-                    states[identity] = states.pop(identity)
+                    if not state.rotated:
+                        states[state.identity] = states.pop(state.identity)
                     return body, self.position()
             return b"", b""
 
@@ -192,8 +192,7 @@ class _Tail:
                 start = max(0, state.offset - SAMPLE_BYTES)
                 before = contents.read(start, state.offset - start)
             if state.head_size < SAMPLE_BYTES:
-                head = contents.read(0, SAMPLE_BYTES)
-                state.head_size, state.head = len(head), digest(head)
+                contents.sample(state)
         state.back_size, state.back = len(before), digest(before)
 
     def _give_up(self, state: FileState, contents: Contents) -> None:

@@ -125,11 +125,11 @@ class Watch:
         self._first = False
 
     def _matching(self) -> dict[Identity, Found]:
-        paths = {path for pattern in self._patterns for path in glob.glob(pattern, recursive=True)}  # noqa: PTH207
+        paths = {path for pattern in self._patterns for path in glob.glob(pattern, recursive=True)}  # noqa: PTH207  (paths stay text: there may be many)
         found = {}
         for path in sorted(paths):
             try:
-                seen = os.stat(path)
+                seen = os.stat(path)  # noqa: PTH116  (as above)
             except OSError:
                 continue
             if stat.S_ISREG(seen.st_mode):
@@ -140,7 +140,7 @@ class Watch:
         """The files in the folder of ``path`` whose names begin as its does."""
         folder, name = os.path.split(path)
         stem = name.split(".")[0]
-        key = os.path.join(folder, stem)  # noqa: PTH118
+        key = os.path.join(folder, stem)  # noqa: PTH118  (as above)
         if key not in self._siblings:
             found = self._siblings[key] = {}
             try:
@@ -148,7 +148,7 @@ class Watch:
                     for entry in entries:
                         if entry.name.startswith(stem) and entry.is_file():
                             seen = entry.stat()
-                            where = os.path.join(folder, entry.name)  # noqa: PTH118
+                            where = os.path.join(folder, entry.name)  # noqa: PTH118  (as above)
                             found[seen.st_dev, seen.st_ino] = Found(where, seen.st_size, seen.st_mtime_ns)
             except OSError:
                 pass  # no such folder any more: nothing beside it
@@ -157,7 +157,7 @@ class Watch:
     def _follow(self, state: FileState, live: dict[Identity, Found], now: float, settle_s: float) -> bool:
         """Bring a state up to date; say whether its file was moved, replaced or removed."""
         try:
-            seen = os.stat(state.path)
+            seen = os.stat(state.path)  # noqa: PTH116  (as above)
         except OSError:
             seen = None
         if seen is None or (seen.st_dev, seen.st_ino) != state.identity:
@@ -173,6 +173,8 @@ class Watch:
         try:
             if contents is None or contents.holds(state):
                 self._checked[state.identity] = signature
+                if contents is not None and state.head_size < SAMPLE_BYTES:
+                    contents.sample(state)
                 return False
         except OSError:
             return False
@@ -197,6 +199,9 @@ class Watch:
         self._close(state.identity)
         fresh = FileState(device=state.device, inode=state.inode, path=state.path)
         self.states[state.identity] = fresh
+        contents = self.contents(fresh)
+        if contents is not None:
+            contents.sample(fresh)
 
     def _became(self, state: FileState, live: dict[Identity, Found]) -> None:
         """Go on with the file that holds what this one held: a copy, or compressed."""
@@ -231,8 +236,13 @@ class Watch:
 
     def _is_copy(self, contents: Contents) -> bool:
         """Whether a file is a copy, perhaps unfinished, of one that is read anyway."""
+        start = contents.read(0, SAMPLE_BYTES)
         for state in self.states.values():
-            held = None if state.done or codec_of(state.path) else self.contents(state)
+            if state.done or codec_of(state.path):
+                continue
+            if len(start) >= state.head_size and digest(start[: state.head_size]) != state.head:
+                continue
+            held = self.contents(state)
             if held is not None and contents.begins(held):
                 return True
         return False
@@ -240,16 +250,18 @@ class Watch:
     def _missed(self) -> bool:
         """Take up back files that were made while nobody looked; say whether all of them could be judged."""
         judged = True
-        for state in [state for state in self.states.values() if not state.rotated]:
-            name = os.path.basename(state.path)  # noqa: PTH119
-            stem, ending = os.path.splitext(name)  # noqa: PTH122
+        live = {state.path for state in self.states.values() if not state.rotated}
+        for path in sorted(live | {pattern for pattern in self._patterns if not glob.has_magic(pattern)}):
+            name = os.path.basename(path)  # noqa: PTH119  (as above)
+            stem, ending = os.path.splitext(name)  # noqa: PTH122  (as above)
             back = re.compile(
                 f"({re.escape(name)}{_BACK_FILE}|{re.escape(stem)}{_BACK_FILE}{re.escape(ending)}){_COMPRESSED}"
             )
-            for identity, found in self._beside(state.path).items():
+            beside = sorted(self._beside(path).items(), key=lambda item: item[1].changed_ns)
+            for identity, found in beside:
                 if identity in self.states or not found.size or found.changed_ns <= self._since:
                     continue
-                if back.fullmatch(os.path.basename(found.path)):  # noqa: PTH119
+                if back.fullmatch(os.path.basename(found.path)):  # noqa: PTH119  (as above)
                     judged &= self._judge(found.path, identity)
         return judged
 
@@ -270,10 +282,9 @@ class Watch:
         """Remember a new file; False if there is no room."""
         if len(self.states) >= self._max_files and not self._make_room():
             return False
-        start = contents.read(0, SAMPLE_BYTES)
         device, inode = contents.identity
         state = FileState(device=device, inode=inode, path=contents.path, rotated=rotated)
-        state.head_size, state.head = len(start), digest(start)
+        contents.sample(state)
         if at_end:
             state.offset = contents.size()
             before = contents.read(max(0, state.offset - SAMPLE_BYTES), min(SAMPLE_BYTES, state.offset))
