@@ -244,7 +244,9 @@ class _Fields:
             parts.append(self._quoted(PEER, "network.peer.address"))
         if not parts:
             return pa.nulls(len(self._ts), pa.string())
-        members = pc.binary_join_element_wise(*parts, ",", null_handling="skip")
+        # Not by null_handling="skip": it leaves out rows of nothing but nulls altogether (pyarrow 26).
+        ended = [pc.fill_null(pc.binary_join_element_wise(part, ",", ""), "") for part in parts]
+        members = pc.ascii_rtrim(pc.binary_join_element_wise(*ended, ""), ",")
         return pc.binary_join_element_wise("{", _or_null(members), "}", "")
 
     def _quoted(self, field: int, name: str) -> pa.Array:

@@ -339,6 +339,7 @@ def _old_form(
 ) -> None:
     """RFC 3164 behind the priority, as it is really sent: each part may be missing."""
     after, ns, zoneless = _any_time(body, at, end, year, received)
+    time = after
     hosted = after < 0 or after >= end or body[after] != _COLON
     if not hosted:
         after += 1
@@ -347,7 +348,7 @@ def _old_form(
         return
     ts[row] = ns
     local[row] = zoneless
-    _put(starts, stops, TIME, row, at, after)
+    _put(starts, stops, TIME, row, at, time)
     while after < end and body[after] == _SPACE:
         after += 1
     host = _token(body, after, end)
