@@ -79,7 +79,7 @@ class FileTail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, ta
     format: Literal["ndjson", "text", "syslog"] = "ndjson"
     """``text`` = a line is a message, with a timestamp in front or none; ``syslog`` = as syslog daemons write files."""
     map: str = ""
-    """For ``ndjson``: name of a built-in map; empty = the default one."""
+    """For ``ndjson``, and needed there: name of a built-in map."""
     service: Word = ""
     """For ``text``: the ``source`` of its events; empty = ``name``."""
     host: Word = ""
@@ -143,6 +143,8 @@ def problems_across(sources: tuple[Source, ...]) -> Iterator[Problem]:
                 yield Problem(f"{here}.{missing}", "a value: TLS needs cert_file and key_file", "nothing")
             if source.client_ca_file and not source.cert_file:
                 yield Problem(f"{here}.client_ca_file", "cert_file and key_file beside it", "neither")
+        if isinstance(source, FileTail) and source.format == "ndjson" and not source.map:
+            yield Problem(f"{here}.map", 'the name of a map, since format = "ndjson"', "nothing")
         if isinstance(source, FileTail) and source.map and source.format != "ndjson":
             yield Problem(f"{here}.map", 'nothing unless format = "ndjson"', f'"{source.map}"')
         if isinstance(source, RedisStream) and ("@" in source.url or "?" in source.url):

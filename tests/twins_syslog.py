@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 NAMES = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
@@ -62,7 +62,7 @@ def old(data: bytes, at: int, received: int) -> tuple[int, int, bool] | None:
         return None
     month = NAMES.index(found[1]) + 1
     clock = [int(found[part]) for part in (4, 5, 6)]
-    year = datetime.fromtimestamp(received // 10**9, timezone.utc).year
+    year = datetime.fromtimestamp(received // 10**9, UTC).year
     years = [int(found[3])] if found[3] and int(found[3]) else [year - 1, year, year + 1]
     times = [when for each in years if (when := seconds(each, month, int(found[2]), *clock)) is not None]
     if not times:

@@ -28,6 +28,8 @@ class FileState(msgspec.Struct, kw_only=True):
     device: int
     inode: int
     path: str
+    log: str
+    """What it was called when it was met."""
     offset: int = 0
     """Of the decompressed content."""
     head_size: int = 0

@@ -105,18 +105,17 @@ class Framer:
 
     def _line(self, held: bytearray, at: int, frames: list[bytes]) -> int:
         end = held.find(b"\n", max(at, self._searched))
-        self._searched = len(held)
         stop = len(held) if end < 0 else end
+        self._searched = stop  # a message that comes byte by byte is not searched anew with each
         if stop - at > self._limit:
             self.cut += 1
             self._pass_line = end < 0
             frames.append(frame(bytes(held[at : at + self._limit])))
-            return len(held) if end < 0 else end + 1
-        if end < 0:
+        elif end < 0:
             return -1
-        self._searched = end + 1
-        frames.append(frame(bytes(held[at:end]).rstrip(b"\r")))
-        return end + 1
+        else:
+            frames.append(frame(bytes(held[at:end]).rstrip(b"\r")))
+        return stop if end < 0 else stop + 1
 
     def finish(self) -> bytes:
         """The frame of what was left unfinished when the connection ended; a counted message then counts as cut."""

@@ -35,7 +35,7 @@ class SyslogTcpSource:
     def __init__(self, settings: SyslogTcp, count: Callable[[str, int], None]) -> None:
         self.settings = settings
         self.count = count
-        self.piece = bytearray(_PIECE_BYTES)
+        self.piece = memoryview(bytearray(_PIECE_BYTES))
         """What is read goes through here, one connection at a time."""
         self.address: tuple[str, int] = ("", 0)
         """Where it listens, once it does."""
@@ -88,7 +88,7 @@ class SyslogTcpSource:
                 context.verify_mode = ssl.CERT_REQUIRED
         except OSError as error:  # also what OpenSSL says
             files = ", ".join(filter(None, (settings.cert_file, settings.key_file, settings.client_ca_file)))
-            said = error.strerror or "not PEM, or not a pair"
+            said = "not PEM, or not a pair" if isinstance(error, ssl.SSLError) else error.strerror
             raise MachineError(f"source {settings.name}: cannot use {files}: {said}") from None
         return context
 
@@ -221,13 +221,13 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = transport
         self._source.opened(self)
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002  (there is one size)
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (there is one size)
         return self._source.piece
 
     def buffer_updated(self, nbytes: int) -> None:
         self.heard_at = asyncio.get_running_loop().time()
         began = self.framer.unfinished
-        frames = self.framer.feed(memoryview(self._source.piece)[:nbytes])
+        frames = self.framer.feed(self._source.piece[:nbytes])
         if frames or not began:
             self.began_at = self.heard_at
         self._give(frames)

@@ -22,6 +22,9 @@ _BACK_FILE: Final = r"[._-][0-9][0-9._T-]*"
 """What rotation puts behind a name: a number or a date."""
 _COMPRESSED: Final = r"(\.gz|\.zst)?"
 
+_SLACK_NS: Final = 10**9
+"""A file system's clock lags behind ours, by a tick of the kernel or by what two machines differ."""
+
 Identity = tuple[int, int]
 
 
@@ -31,6 +34,16 @@ class Found(NamedTuple):
     path: str
     size: int
     changed_ns: int
+
+
+def _found(path: str, identity: Identity) -> Found | None:
+    """The file at a path, if it is still this one."""
+    try:
+        seen = os.stat(path)  # noqa: PTH116  (paths stay text: there may be many)
+    except OSError:
+        return None
+    same = stat.S_ISREG(seen.st_mode) and (seen.st_dev, seen.st_ino) == identity
+    return Found(path, seen.st_size, seen.st_mtime_ns) if same else None
 
 
 class Position(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -111,17 +124,19 @@ class Watch:
         """Find out what became of the files, and which are new."""
         self._siblings.clear()
         live = self._matching()
-        moved = self._first
+        moved = self._first or not self.states
         for state in list(self.states.values()):
             moved |= self._follow(state, live, now, settle_s)
+        before = len(self.states)
         waiting = sum(
             self._meet(identity, found) for identity, found in live.items() if identity not in self.states
         )
         if waiting > self._waiting:
             self._count("too_many_files", waiting - self._waiting)
         self._waiting = waiting
-        if not (moved and self._since) or self._missed():
-            self._since = wall_ns
+        moved |= len(self.states) > before
+        if not (moved and self._since) or self._missed(live):
+            self._since = wall_ns - _SLACK_NS
         self._first = False
 
     def _matching(self) -> dict[Identity, Found]:
@@ -156,28 +171,28 @@ class Watch:
 
     def _follow(self, state: FileState, live: dict[Identity, Found], now: float, settle_s: float) -> bool:
         """Bring a state up to date; say whether its file was moved, replaced or removed."""
-        try:
-            seen = os.stat(state.path)  # noqa: PTH116  (as above)
-        except OSError:
-            seen = None
-        if seen is None or (seen.st_dev, seen.st_ino) != state.identity:
-            elsewhere = live.get(state.identity) or self._beside(state.path).get(state.identity)
-            if elsewhere is None:
+        moved = False
+        seen = _found(state.path, state.identity)
+        if seen is None:
+            seen = live.get(state.identity) or self._beside(state.path).get(state.identity)
+            if seen is None:
                 return self._gone(state, live, now, settle_s)
-            state.path, state.rotated = elsewhere.path, True
-            return True
-        signature = (seen.st_size, seen.st_mtime_ns)
-        if state.done or self._checked.get(state.identity) == signature:
-            return False
+            state.path, state.rotated, moved = seen.path, True, True
+        signature = (seen.size, seen.changed_ns)
+        known = self._checked.get(state.identity)
+        if state.done or known == signature:
+            return moved
+        # Written to and not grown, or grown from nothing: whatever it held in between may be in a copy.
+        moved |= known is not None and (seen.size <= known[0] or not known[0])
         contents = self.contents(state)
         try:
             if contents is None or contents.holds(state):
                 self._checked[state.identity] = signature
                 if contents is not None and state.head_size < SAMPLE_BYTES:
                     contents.sample(state)
-                return False
+                return moved
         except OSError:
-            return False
+            return moved
         self._replaced(state, live)
         return True
 
@@ -186,6 +201,9 @@ class Watch:
         state.rotated = True
         contents = self._contents.get(state.identity)
         if contents is not None:
+            if not state.done and not contents.codec and not contents.holds(state):
+                self._replaced(state, live)
+                return True
             size = contents.size()
             if self.still_for(state, size, now) < settle_s or (state.offset < size and not state.done):
                 return False
@@ -196,8 +214,8 @@ class Watch:
     def _replaced(self, state: FileState, live: dict[Identity, Found]) -> None:
         """The file was truncated, or another one has its inode. A copy may hold what was not read."""
         self._became(state, live)
-        self._close(state.identity)
-        fresh = FileState(device=state.device, inode=state.inode, path=state.path)
+        fresh = FileState(device=state.device, inode=state.inode, path=state.path, log=state.log)
+        fresh.rotated = state.rotated
         self.states[state.identity] = fresh
         contents = self.contents(fresh)
         if contents is not None:
@@ -230,7 +248,9 @@ class Watch:
             with Contents(found.path) as contents:
                 if contents.identity != identity or self._is_copy(contents):
                     return False
-                return not self._take_up(contents, rotated=False, at_end=self._at_end and self._first)
+                return not self._take_up(
+                    contents, found.path, rotated=False, at_end=self._at_end and self._first
+                )
         except OSError:
             return False
 
@@ -247,43 +267,47 @@ class Watch:
                 return True
         return False
 
-    def _missed(self) -> bool:
+    def _missed(self, live: dict[Identity, Found]) -> bool:
         """Take up back files that were made while nobody looked; say whether all of them could be judged."""
-        judged = True
-        live = {state.path for state in self.states.values() if not state.rotated}
-        for path in sorted(live | {pattern for pattern in self._patterns if not glob.has_magic(pattern)}):
-            name = os.path.basename(path)  # noqa: PTH119  (as above)
+        made = {identity: (found, found.path) for identity, found in live.items() if codec_of(found.path)}
+        literal = {pattern for pattern in self._patterns if not glob.has_magic(pattern)}
+        for log in sorted(literal | {state.log for state in self.states.values()}):
+            name = os.path.basename(log)  # noqa: PTH119  (as above)
             stem, ending = os.path.splitext(name)  # noqa: PTH122  (as above)
             back = re.compile(
                 f"({re.escape(name)}{_BACK_FILE}|{re.escape(stem)}{_BACK_FILE}{re.escape(ending)}){_COMPRESSED}"
             )
-            beside = sorted(self._beside(path).items(), key=lambda item: item[1].changed_ns)
-            for identity, found in beside:
-                if identity in self.states or not found.size or found.changed_ns <= self._since:
-                    continue
+            for identity, found in self._beside(log).items():
                 if back.fullmatch(os.path.basename(found.path)):  # noqa: PTH119  (as above)
-                    judged &= self._judge(found.path, identity)
+                    made.setdefault(identity, (found, log))
+        judged = True
+        for identity, (found, log) in sorted(made.items(), key=lambda item: item[1][0].changed_ns):
+            if identity not in self.states and found.size and found.changed_ns > self._since:
+                judged &= self._judge(found.path, identity, log)
         return judged
 
-    def _judge(self, path: str, identity: Identity) -> bool:
+    def _judge(self, path: str, identity: Identity, log: str) -> bool:
         try:
             with Contents(path) as contents:
                 if contents.identity != identity:
                     return False
                 if contents.codec:
-                    known = any(state.offset and contents.holds(state) for state in self.states.values())
+                    known = any(
+                        (state.offset or state.rotated) and contents.holds(state)
+                        for state in self.states.values()
+                    )
                 else:
                     known = self._is_copy(contents)
-                return known or self._take_up(contents, rotated=True, at_end=False)
+                return known or self._take_up(contents, log, rotated=True, at_end=False)
         except OSError:  # it is being written
             return False
 
-    def _take_up(self, contents: Contents, *, rotated: bool, at_end: bool) -> bool:
+    def _take_up(self, contents: Contents, log: str, *, rotated: bool, at_end: bool) -> bool:
         """Remember a new file; False if there is no room."""
         if len(self.states) >= self._max_files and not self._make_room():
             return False
         device, inode = contents.identity
-        state = FileState(device=device, inode=inode, path=contents.path, rotated=rotated)
+        state = FileState(device=device, inode=inode, path=contents.path, log=log, rotated=rotated)
         contents.sample(state)
         if at_end:
             state.offset = contents.size()

@@ -83,6 +83,10 @@ def test_each_type_becomes_its_own_settings() -> None:
             'name = "a"\ntype = "file"\npaths = ["x"]\nformat = "text"\nmap = "ecs"',
             "sources[0].map: expected nothing",
         ),
+        (
+            'name = "a"\ntype = "file"\npaths = ["x"]',
+            'map: expected the name of a map, since format = "ndjson"',
+        ),
         ('name = "a"\ntype = "redis"', "sources[0].url: expected a value, got nothing"),
         ('name = "a"\ntype = "redis"\nurl = "http://x"', "sources[0].url: expected redis://"),
         (
