@@ -155,7 +155,7 @@ class RedisStreamSource:
                 settings.group, self._consumer, {settings.stream: cast("Any", after)}, count=1, block=block
             )
         except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
+            if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
                 raise
             await self._make_group(client)  # somebody deleted the stream
             return b"", None
