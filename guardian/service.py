@@ -28,6 +28,7 @@ from exporters.sinks.file import FileSink
 from exporters.sinks.http import HttpSink, check_credentials
 from exporters.store import Store
 from exporters.telemetry import Telemetry
+from guardian import source_settings, sources
 from guardian.config import Config
 from guardian.config import Sink as SinkSettings
 from guardian.decisions import acknowledgement, eoct, isabella, protocols
@@ -40,7 +41,8 @@ from guardian.gateway.service import Item, Listed
 from guardian.intake import Intake
 from guardian.journal import Record
 from guardian.pipeline import Pipeline
-from guardian.ports import Sink
+from guardian.ports import Sink, Source
+from guardian.source_settings import Source as SourceSettings
 from guardian.view import EntityView, View
 from xr_telemetry.decode import decode_messages
 from xr_telemetry.gateway import Gateway
@@ -66,6 +68,14 @@ SINKS: Final[dict[str, Callable[[SinkSettings], Sink[dict[str, Any]]]]] = {
     "file": lambda settings: FileSink(Path(settings.path)),
 }
 """From the configured type of a sink to its constructor."""
+
+SOURCES: Final[dict[type[SourceSettings], Callable[[Any, Callable[[str, int], None]], Source]]] = {
+    source_settings.SyslogUdp: sources.SyslogUdpSource,
+    source_settings.SyslogTcp: sources.SyslogTcpSource,
+    source_settings.FileTail: sources.FileTailSource,
+    source_settings.RedisStream: sources.RedisStreamSource,
+}
+"""From the configured type of a source to its constructor."""
 
 
 class Service:
@@ -145,12 +155,16 @@ class Service:
             sink = SINKS[settings.type](settings)
             worker = Worker(self._outbox, settings, sink, render=self._finding, span=self._telemetry.span)
             self._workers.append((worker, asyncio.create_task(worker.run())))
+        for told in self.config.sources:
+            source = SOURCES[type(told)](told, self._dropped(told.name))
+            self.intake.start_source(told.name, source, self._pipeline.positions.get(told.name))
         self._telling = asyncio.create_task(self._tell())
 
     async def stop(self) -> None:
         """Score what was accepted, deliver what is due, save the state."""
         if self._telling is not None:
             self._telling.cancel()
+        await self.intake.stop()
         await asyncio.to_thread(self._pipeline.stop)
         for worker, _task in self._workers:
             worker.stop()
@@ -158,6 +172,12 @@ class Service:
             await asyncio.wait([task for _worker, task in self._workers], timeout=10.0)
         await asyncio.to_thread(self._store.close)
         await asyncio.to_thread(self._telemetry.close)
+
+    def _dropped(self, source: str) -> Callable[[str, int], None]:
+        def count(reason: str, amount: int) -> None:
+            self.counters.add("tamv_guardian_source_dropped_total", amount, source=source, reason=reason)
+
+        return count
 
     def refused(self, word: str) -> None:
         """The HTTP face refused a request; counted under its word."""
