@@ -23,6 +23,7 @@ from guardian.events import ALERTS, ROLES, check_events
 from guardian.features import Extractor, Features
 from guardian.names import Names, learn
 from guardian.survey import Survey
+from guardian.templates import Miner
 from guardian.verdict import (
     Revised,
     Scored,
@@ -68,6 +69,7 @@ class Engine:
         self._roles: dict[str, RoleState] = {role: roles.new_state(role) for role in ROLES}
         self._judges = {role: WindowJudge(VECTOR_FEATURES) for role in ROLES}
         self._names = Names()
+        self._miner = Miner(config)
         self._scratch = new_scratch()
         self._alerts = alert_buffers(CHUNK)
         self._acknowledged: dict[tuple[str, str, str], int | None] = {}
@@ -89,12 +91,13 @@ class Engine:
         """Score the events of a batch in their order, and learn from them.
 
         Args:
-            batch: EVENTS columns, in any order; further columns are ignored.
+            batch: EVENTS columns, in any order; further columns are ignored. An event with an empty kind and a body
+                gets its kind from the template of the body; one with neither keeps the empty kind.
 
         Raises:
             SchemaError: the batch is not what EVENTS says. Nothing was learnt.
         """
-        batch = check_events(batch)
+        batch = self._miner.named(check_events(batch))
         features = self._extract(batch)
         scored = Scored(features)
         revised: list[Revised] = []
@@ -200,6 +203,7 @@ class Engine:
             for name, array in self._judges[role].arrays().items():
                 arrays[f"{role}/{name}"] = array
         arrays.update(self._names.arrays(self._roles))
+        arrays.update(self._miner.arrays())
         arrays["acknowledged"] = np.frombuffer(
             msgspec.msgpack.encode([(*subject, until) for subject, until in self._acknowledged.items()]),
             np.uint8,
@@ -234,6 +238,7 @@ class Engine:
                 engine._judges[role].restore(own)
             except ValueError as error:
                 raise StateError(f"damaged snapshot: {error}") from None
+        engine._miner.restore(arrays)
         try:
             engine._names.restore(arrays)
             told = msgspec.msgpack.decode(
