@@ -219,9 +219,7 @@ def _begins_path(data: Any, start: Any, stop: Any) -> Any:
         return third == 47
     if second == 47:
         return first in (46, 126)
-    return (
-        _CLASS[first] >= HEX_LETTER and length > 3 and second == 58 and _MARK[third] & VARIES and third != 64
-    )
+    return _CLASS[first] >= HEX_LETTER and length > 3 and second == 58 and third in (47, 92)
 
 
 @jit

@@ -40,15 +40,16 @@ TEMPLATE: Final = np.dtype(
         ("words", "i4"),
         ("octets", "i4"),
         ("uses", "u4"),
-        ("waiting", "u1"),
-        ("settled", "u1"),
-        ("linked", "u1"),
+        ("linked", "u4"),
+        ("waiting", "u2"),
+        ("settled", "u2"),
     ],
     align=True,
 )
 """One template. ``head`` and ``tail`` are the keys of its two leaves, ``linked`` whether it stands in the second;
 ``born`` counts templates, ``quiet`` matches since its text last changed; ``uses`` and ``waiting`` as in
-``scoring.layout.SLOT``. ``next_head`` and ``next_tail`` are slots + 1."""
+``scoring.layout.SLOT``. ``next_head`` and ``next_tail`` are slots + 1. Without gaps: what NumPy copies into them is left
+to chance, and equal states must give equal bytes."""
 
 
 class Templates(NamedTuple):
