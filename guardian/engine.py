@@ -180,7 +180,9 @@ class Engine:
 
         Levels fall and scores decay as ``at`` advances, without any event; the state does not change.
         """
-        return self._survey(at).view(top=top, events=self._events, late=self._late)
+        return self._survey(at).view(
+            top=top, events=self._events, late=self._late, templates=self._miner.evicted
+        )
 
     def entities(self, at: int | None = None, *, limit: int, offset: int) -> tuple[list[EntityView], int]:
         """A page of all entities, highest score first, and how many there are."""
