@@ -127,7 +127,7 @@ METRICS: Final[tuple[MetricRow, ...]] = (
     MetricRow(
         "tamv_guardian_evicted_total",
         "counter",
-        {"table": ("actor", "address", "target", "session", "kinds", "pairs")},
+        {"table": ("actor", "address", "target", "session", "kinds", "pairs", "templates")},
         "Entries forgotten because a table was full.",
         "Entradas olvidadas porque una tabla estaba llena.",
     ),

@@ -136,6 +136,15 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Names of targets that nobody has a reason to touch; a touch is high."""
 
 
+class Templates(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How events that name no kind get one from their message. Both values can change a score and are part of the digest."""
+
+    max_templates: Annotated[int, Meta(ge=64, le=65_536, description="a whole number, 64 to 65536")] = 8192
+    """Templates remembered, about 2 KB each; past it one that was matched only once gives way first. Counted."""
+    similarity: Annotated[float, Meta(ge=0.5, le=1, description="a number from 0.5 to 1")] = 0.8
+    """Share of the words of a message that must fit a template on trial; 1 = words that are not masked never vary."""
+
+
 class Forest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The forest grown offline that judges whole windows beside the ensemble; each swap stands in the register."""
 
@@ -225,6 +234,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     engine: Engine = Engine()
     calibration: Calibration = Calibration()
     rules: Rules = Rules()
+    templates: Templates = Templates()
     forest: Forest = Forest()
     eoct: Eoct = Eoct()
     ledger: Ledger = Ledger()
@@ -236,7 +246,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sources: tuple[source_settings.Source, ...] = ()
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all that can change a score: engine, calibration, rules and layers.
+        """SHA-256 (hex) of all that can change a score: engine, calibration, rules, templates and layers.
 
         It stands in every alert, so that the alert can be derived again. Ports, sinks and languages are left out:
         they change no score, and an alert must keep its identity when the service moves to another port. So is when
@@ -250,6 +260,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "engine": self.engine,
             "calibration": self.calibration,
             "rules": self.rules,
+            "templates": self.templates,
             "layers": dict(sorted(self.layers.items())),
         }
         return msgspec.json.encode(told, order="deterministic")
@@ -267,6 +278,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 engine=msgspec.convert(saved["engine"], Engine),
                 calibration=msgspec.convert(saved["calibration"], Calibration),
                 rules=msgspec.convert(saved["rules"], Rules),
+                templates=msgspec.convert(saved["templates"], Templates),
                 layers=saved["layers"],
             )
         except (KeyError, TypeError, msgspec.MsgspecError) as error:

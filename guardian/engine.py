@@ -24,6 +24,7 @@ from guardian.features import Extractor, Features
 from guardian.names import Names, learn
 from guardian.segments import CHUNK, NO_WATERMARK, Cut
 from guardian.survey import Survey
+from guardian.templates import Miner
 from guardian.verdict import (
     Revised,
     Scored,
@@ -69,6 +70,7 @@ class Engine:
         self._roles: dict[str, RoleState] = {role: roles.new_state(role) for role in ROLES}
         self._judges = {role: WindowJudge(VECTOR_FEATURES) for role in ROLES}
         self._names = Names()
+        self._miner = Miner(config)
         self._scratch = {role: new_scratch() for role in ROLES}
         self._alerts = {role: alert_buffers(CHUNK) for role in ROLES}
         self._acknowledged: dict[tuple[str, str, str], int | None] = {}
@@ -90,12 +92,13 @@ class Engine:
         """Score the events of a batch in their order, and learn from them.
 
         Args:
-            batch: EVENTS columns, in any order; further columns are ignored.
+            batch: EVENTS columns, in any order; further columns are ignored. An event with an empty kind and a body
+                gets its kind from the template of the body; one with neither keeps the empty kind.
 
         Raises:
             SchemaError: the batch is not what EVENTS says. Nothing was learnt.
         """
-        batch = check_events(batch)
+        batch = self._miner.named(check_events(batch))
         features = self._extract(batch)
         scored = Scored(features)
         revised: list[Revised] = []
@@ -181,7 +184,9 @@ class Engine:
 
         Levels fall and scores decay as ``at`` advances, without any event; the state does not change.
         """
-        return self._survey(at).view(top=top, events=self._events, late=self._late)
+        return self._survey(at).view(
+            top=top, events=self._events, late=self._late, templates=self._miner.evicted
+        )
 
     def entities(self, at: int | None = None, *, limit: int, offset: int) -> tuple[list[EntityView], int]:
         """A page of all entities, highest score first, and how many there are."""
@@ -204,6 +209,7 @@ class Engine:
             for name, array in self._judges[role].arrays().items():
                 arrays[f"{role}/{name}"] = array
         arrays.update(self._names.arrays(self._roles))
+        arrays.update(self._miner.arrays())
         arrays["acknowledged"] = np.frombuffer(
             msgspec.msgpack.encode([(*subject, until) for subject, until in self._acknowledged.items()]),
             np.uint8,
@@ -238,6 +244,7 @@ class Engine:
                 engine._judges[role].restore(own)
             except ValueError as error:
                 raise StateError(f"damaged snapshot: {error}") from None
+        engine._miner.restore(arrays)
         try:
             engine._names.restore(arrays)
             told = msgspec.msgpack.decode(
