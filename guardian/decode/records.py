@@ -76,12 +76,19 @@ class Columns:
         """Read the records of one shape into their rows, and take out of them what was used up."""
         whole: list[str] = []  # fields that every record of the group has used up
         single: dict[int, list[str]] = {}  # further ones, by the record's place in the group
+        told: dict[int, str] = {}  # the message that stands for the kind, by the record's place in the group
         for name, steps in shape.texts.items():
-            texts = _read(group, steps, self._texts[name].none, whole, single, self._kept[name])
+            none = self._texts[name].none
+            if any(step.message for step in steps):
+                found = [_first(record, steps, none) for record in group]
+                told = {place: text for place, (text, _, message) in enumerate(found) if message}
+                texts = ["" if message else text for text, _, message in found]
+                for place, (_, names, _) in enumerate(found):
+                    single.setdefault(place, []).extend(names)
+            else:
+                texts = _read(group, steps, none, whole, single, self._kept[name])
             self._names[name].put(rows, texts)
-        if shape.body:
-            texts = _read(group, shape.body, self._map.body.none, whole, single, None)
-            _scatter(self._body, rows, [text or None for text in texts])
+        self._read_body(group, rows, shape.body, whole, single, told)
         self._read_times(group, rows, shape.times, whole, single)
         if shape.value:
             for place, (row, record) in enumerate(zip(rows, group, strict=True)):
@@ -97,8 +104,28 @@ class Columns:
                 for record in group:
                     _remove(record, field)
         for place, used in single.items():
-            for field in used:
+            for field in set(used).difference(whole):
                 _remove(group[place], field)
+
+    def _read_body(
+        self,
+        group: list[Record],
+        rows: list[int],
+        steps: tuple[Step, ...],
+        whole: list[str],
+        single: dict[int, list[str]],
+        told: dict[int, str],
+    ) -> None:
+        if told:
+            for place, (row, record) in enumerate(zip(rows, group, strict=True)):
+                text = told.get(place, "")
+                if not text:
+                    text, names, _ = _first(record, steps, self._map.body.none)
+                    single.setdefault(place, []).extend(names)
+                self._body[row] = text or None
+        elif steps:
+            texts = _read(group, steps, self._map.body.none, whole, single, None)
+            _scatter(self._body, rows, [text or None for text in texts])
 
     def _read_times(
         self,
@@ -222,7 +249,7 @@ def _read(
             return texts
         found = [(text, steps[0].names) for text in texts]
     else:
-        found = [_first(record, steps, none) for record in group]
+        found = [_first(record, steps, none)[:2] for record in group]
     for place, (text, names) in enumerate(found):
         if names and (kept is None or kept(text)):
             single.setdefault(place, []).extend(names)
@@ -254,8 +281,10 @@ def _together(group: list[Record], step: Step, none: frozenset[str]) -> list[str
     return texts if "" not in unique and none.isdisjoint(unique) else None
 
 
-def _first(record: Record, steps: tuple[Step, ...], none: frozenset[str]) -> tuple[str, tuple[str, ...]]:
-    """The text of the first alternative that is present, and the fields that it uses up."""
+def _first(
+    record: Record, steps: tuple[Step, ...], none: frozenset[str]
+) -> tuple[str, tuple[str, ...], bool]:
+    """The text of the first alternative that is present, the fields that it uses up, and whether it is a message."""
     for step in steps:
         found = [_walk(record, path) for path in step.paths]
         if step.join is None and type(found[0]) is list:
@@ -266,8 +295,8 @@ def _first(record: Record, steps: tuple[Step, ...], none: frozenset[str]) -> tup
             text = "" if not all(pieces) else pieces[0] if step.join is None else step.join(*pieces)
             names = step.names
         if text and text not in none:
-            return text, names
-    return "", ()
+            return text, names, step.message
+    return "", (), False
 
 
 def _magnitude(record: Record, steps: tuple[Step, ...]) -> tuple[float, tuple[str, ...]]:

@@ -30,6 +30,8 @@ MAP = parse_map(
     unit = "ms"
     [map.kind]
     field = ["{p}/{id}", "k"]
+    template = ["said", "status"]
+    otherwise = "layer"
     strip = "x-"
     [map.actor]
     field = ["who", "k"]
@@ -58,6 +60,7 @@ texts = st.sampled_from(
 )
 names = [
     "t",
+    "said",
     "ms",
     "p",
     "id",
