@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from guardian.decode.columns import Rejects
-from guardian.decode.mapping import TEXT_COLUMNS, Text
-from guardian.decode.times import GOOD, MISSING, OUT_OF_RANGE, REASONS, UNREADABLE, Int8, Int64
+from guardian.decode.mapping import TEXT_COLUMNS, Map, Text
+from guardian.decode.scalars import finite
+from guardian.decode.times import GOOD, MISSING, OUT_OF_RANGE, REASONS, UNREADABLE, Floats, Int8, Int64
 from guardian.events import EVENTS, LAYERS, TEXT
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 MAX_NAME: Final = 512
 """Longest name of a source, kind or entity, in characters; a longer one is cut and told apart by its digest."""
@@ -106,6 +106,93 @@ def finish(draft: Draft, rejects: Rejects) -> tuple[pa.RecordBatch, pa.Array | N
     return tidy(batch.filter(mask)), labels
 
 
+def drafted(
+    mapping: Map,
+    *,
+    lines: Int64,
+    ts: Int64,
+    verdicts: Int8,
+    names: dict[str, Names],
+    values: Floats,
+    ids: tuple[pa.Array, pa.Array],
+    body: pa.Array,
+    attrs: pa.Array,
+) -> Draft:
+    """A draft from what the fields of the records say: ``names`` and ``values`` as they are written there."""
+    default = mapping.default_layer
+    value = mapping.value
+    labels = None
+    if mapping.label is not None:
+        benign, label = mapping.label.benign, names["label"]
+        texts = pa.array(["" if text in benign else text for text in label.values], pa.string())
+        labels = texts.take(pa.array(label.array()))
+    return Draft(
+        lines=lines,
+        ts=ts,
+        verdicts=verdicts,
+        names={name: stripped(names[name], mapping.texts[name]) for name in TEXT_COLUMNS},
+        outcome=names["outcome"].read(mapping.outcome.read, np.int8),
+        layer=names["layer"].read(lambda text: layer_of(text, default), np.int8),
+        severity=names["severity"].read(mapping.severity.read, np.float64),
+        value=finite(values * value.factor if value.alternatives else np.full(len(lines), value.const)),
+        trace_id=ids[0],
+        span_id=ids[1],
+        body=body,
+        attrs=attrs,
+        signal=mapping.signal,
+        labels=labels,
+    )
+
+
+def merged(one: Draft, other: Draft) -> Draft:
+    """Two drafts by the same map as one, by line; names in order of first appearance, without those that no row has."""
+    lines = np.concatenate([one.lines, other.lines])
+    order = np.argsort(lines, kind="stable")
+    take = pa.array(order)
+
+    def rows(first: Any, second: Any) -> Any:
+        return np.concatenate([first, second])[order]
+
+    def texts(first: pa.Array, second: pa.Array) -> pa.Array:
+        return pa.concat_arrays([first, second]).take(take)
+
+    assert (one.labels is None) == (other.labels is None)
+    return Draft(
+        lines=lines[order],
+        ts=rows(one.ts, other.ts),
+        verdicts=rows(one.verdicts, other.verdicts),
+        names={name: _united(one.names[name], other.names[name], order) for name in TEXT_COLUMNS},
+        outcome=rows(one.outcome, other.outcome),
+        layer=rows(one.layer, other.layer),
+        severity=rows(one.severity, other.severity),
+        value=rows(one.value, other.value),
+        trace_id=texts(one.trace_id, other.trace_id),
+        span_id=texts(one.span_id, other.span_id),
+        body=texts(one.body, other.body),
+        attrs=texts(one.attrs, other.attrs),
+        signal=one.signal,
+        labels=None if one.labels is None else texts(one.labels, other.labels),
+    )
+
+
+def _united(one: Names, other: Names, order: Int64) -> Names:
+    table = {text: place for place, text in enumerate(dict.fromkeys([*one.values, *other.values]))}
+    codes = [
+        np.array([table[text] for text in names.values], np.int32)[names.array()] for names in (one, other)
+    ]
+    return by_appearance(np.concatenate(codes)[order], list(table))
+
+
+def by_appearance(codes: np.ndarray[Any, np.dtype[np.int32]], values: list[str]) -> Names:
+    """Names with their values in order of first appearance, without those that no row has."""
+    first = np.full(len(values), len(codes))
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+    places = np.zeros(len(values), np.int32)
+    places[order] = np.arange(len(order))
+    return Names(places[codes], [values[code] for code in order.tolist()])
+
+
 def tidy(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The same batch with dictionaries that hold exactly its own values, in order of first appearance."""
     columns = [
@@ -183,9 +270,10 @@ def id_bytes(text: str, size: int) -> bytes:
     return found if len(found) == size else bytes(size)
 
 
-def id_column(ids: Sequence[bytes], size: int) -> pa.Array:
-    """Ids of one size as a fixed-size binary array."""
-    return pa.Array.from_buffers(pa.binary(size), len(ids), [None, pa.py_buffer(b"".join(ids))])
+def id_column(ids: Sequence[bytes] | np.ndarray[Any, np.dtype[np.uint8]], size: int) -> pa.Array:
+    """Ids of one size, or a matrix of their octets, as a fixed-size binary array."""
+    octets = ids if isinstance(ids, np.ndarray) else b"".join(ids)
+    return pa.Array.from_buffers(pa.binary(size), len(ids), [None, pa.py_buffer(octets)])
 
 
 def names_ids(names: Names, size: int) -> pa.Array:
@@ -196,11 +284,14 @@ def names_ids(names: Names, size: int) -> pa.Array:
     return id_column([table[code] for code in names.codes], size)
 
 
-def objects(data: bytes | bytearray, ends: list[int]) -> pa.Array:
-    """JSON objects that stand one after the other in ``data``, as texts; ``ends[i]`` is where i ends; null for ``{}``."""
+def objects(data: Any, ends: Any, *, empty: int = len("{}")) -> pa.Array:
+    """JSON objects that stand one after the other in ``data``, as texts; ``ends[i]`` is where i ends; null for ``{}``.
+
+    ``empty`` is the most octets that a text has that means nothing.
+    """
     offsets = np.zeros(len(ends) + 1, np.int32)
     offsets[1:] = ends
-    there = np.diff(offsets) > len("{}")
+    there = np.diff(offsets) > empty
     validity = None if there.all() else pa.array(there).buffers()[1]
     buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.string(), len(ends), buffers)

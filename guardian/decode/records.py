@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from guardian.decode.draft import Draft, Names, layer_of, names_ids, objects, stripped
-from guardian.decode.mapping import TEXT_COLUMNS, Map, Path
-from guardian.decode.scalars import finite, number, scalar_text
+from guardian.decode.draft import Draft, Names, by_appearance, drafted, names_ids, objects
+from guardian.decode.mapping import Map, Path
+from guardian.decode.scalars import number, scalar_text
 from guardian.decode.shapes import Shape, Step, readers, shape_of, understood
 from guardian.decode.times import MISSING, Int8, Int64, looks_iso, objects_ns
 
@@ -157,32 +157,18 @@ class Columns:
 
     def draft(self, latest: int) -> Draft:
         """All that was read, as columns. ``latest`` is the newest usable time, nanoseconds since 1970."""
-        mapping, count = self._map, len(self._lines)
         ts, verdicts = self._read_ts(latest)
         names = {name: self._interned(name) for name in self._texts}
-        value = mapping.value
-        values = np.array(self._value) * value.factor if value.alternatives else np.full(count, value.const)
-        labels = None
-        if mapping.label is not None:
-            benign, label = mapping.label.benign, names["label"]
-            texts = pa.array(["" if text in benign else text for text in label.values], pa.string())
-            labels = texts.take(pa.array(label.array()))
-        default = mapping.default_layer
-        return Draft(
+        return drafted(
+            self._map,
             lines=np.array(self._lines, np.int64),
             ts=ts,
             verdicts=verdicts,
-            names={name: stripped(names[name], mapping.texts[name]) for name in TEXT_COLUMNS},
-            outcome=names["outcome"].read(mapping.outcome.read, np.int8),
-            layer=names["layer"].read(lambda text: layer_of(text, default), np.int8),
-            severity=names["severity"].read(mapping.severity.read, np.float64),
-            value=finite(values),
-            trace_id=names_ids(names["trace_id"], 16),
-            span_id=names_ids(names["span_id"], 8),
+            names=names,
+            values=np.array(self._value),
+            ids=(names_ids(names["trace_id"], 16), names_ids(names["span_id"], 8)),
             body=pa.array(self._body, pa.string()),
             attrs=objects(self._attrs, self._ends),
-            signal=mapping.signal,
-            labels=labels,
         )
 
     def _interned(self, name: str) -> Names:
@@ -222,13 +208,7 @@ class _Interned:
 
     def names(self) -> Names:
         """The column with its values in order of first appearance."""
-        codes, values = np.array(self.codes, np.int32), list(self._table)
-        first = np.full(len(values), len(codes))
-        first[codes[::-1]] = np.arange(len(codes))[::-1]
-        order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
-        places = np.zeros(len(values), np.int32)
-        places[order] = np.arange(len(order))
-        return Names(places[codes], [values[code] for code in order.tolist()])
+        return by_appearance(np.array(self.codes, np.int32), list(self._table))
 
 
 def _read(

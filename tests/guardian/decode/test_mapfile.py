@@ -13,7 +13,7 @@ import pytest
 from guardian.decode import BUILT_IN, load_map, parse_map
 from guardian.decode.columns import LATEST, Rejects
 from guardian.decode.mapfile import builtin_map
-from guardian.decode.ndjson import decode_lines
+from guardian.decode.linewise import decode_lines
 from guardian.errors import MapError
 
 

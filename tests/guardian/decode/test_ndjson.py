@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from guardian.decode import Decoded, load_map
 from guardian.decode.columns import REJECTS_KEPT, Rejects, latest_for
 from guardian.decode.lines import MAX_LINE_BYTES, line_blocks, slices
-from guardian.decode.ndjson import decode_lines
+from guardian.decode.linewise import decode_lines
 
 NOW = 1_700_000_000 * 10**9
 GOOD = b'{"timestamp":"2023-11-14T22:00:00Z","action":"a","user_id":"u"}'
