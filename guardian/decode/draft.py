@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from guardian.decode.columns import Rejects
 from guardian.decode.mapping import TEXT_COLUMNS, Map, Text
@@ -37,7 +38,12 @@ class Names:
 
     codes: Any
     """Indices (n,), a list of int or an int32 array."""
-    values: list[str]
+    values: Any
+    """A list of texts, or a string array of distinct ones."""
+
+    def texts(self) -> list[str]:
+        """The values as Python has them."""
+        return self.values if isinstance(self.values, list) else self.values.to_pylist()
 
     def array(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The indices as int32."""
@@ -45,7 +51,7 @@ class Names:
 
     def read(self, reader: Callable[[str], float], dtype: Any) -> np.ndarray[Any, Any]:
         """``reader`` of each row's text, called once for each distinct one."""
-        table = np.array([reader(text) for text in self.values], dtype)
+        table = np.array([reader(text) for text in self.texts()], dtype)
         return table[self.array()] if len(table) else np.zeros(len(self.codes), dtype)
 
 
@@ -124,7 +130,7 @@ def drafted(
     labels = None
     if mapping.label is not None:
         benign, label = mapping.label.benign, names["label"]
-        texts = pa.array(["" if text in benign else text for text in label.values], pa.string())
+        texts = pa.array(["" if text in benign else text for text in label.texts()], pa.string())
         labels = texts.take(pa.array(label.array()))
     return Draft(
         lines=lines,
@@ -176,21 +182,31 @@ def merged(one: Draft, other: Draft) -> Draft:
 
 
 def _united(one: Names, other: Names, order: Int64) -> Names:
-    table = {text: place for place, text in enumerate(dict.fromkeys([*one.values, *other.values]))}
-    codes = [
-        np.array([table[text] for text in names.values], np.int32)[names.array()] for names in (one, other)
-    ]
-    return by_appearance(np.concatenate(codes)[order], list(table))
+    (known, known_codes), (more, more_codes) = _distinct(one), _distinct(other)
+    places = pc.index_in(more, value_set=known)
+    new = places.is_null()
+    values = pa.concat_arrays([known, more.filter(new)])
+    fresh = np.cumsum(new) - 1 + len(known)
+    places = np.where(new, fresh, pc.fill_null(places, 0)).astype(np.int32)
+    codes = np.concatenate([known_codes, places[more_codes]])[order]
+    return by_appearance(codes, values)
 
 
-def by_appearance(codes: np.ndarray[Any, np.dtype[np.int32]], values: list[str]) -> Names:
-    """Names with their values in order of first appearance, without those that no row has."""
+def _distinct(names: Names) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np.int32]]]:
+    if isinstance(names.values, pa.Array):
+        return names.values, names.array()
+    encoded = pa.array(names.values, pa.string()).dictionary_encode()
+    return encoded.dictionary, encoded.indices.to_numpy()[names.array()]
+
+
+def by_appearance(codes: np.ndarray[Any, np.dtype[np.int32]], values: pa.Array) -> Names:
+    """Names of distinct values, put in order of first appearance, without those that no row has."""
     first = np.full(len(values), len(codes))
     first[codes[::-1]] = np.arange(len(codes))[::-1]
     order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
     places = np.zeros(len(values), np.int32)
-    places[order] = np.arange(len(order))
-    return Names(places[codes], [values[code] for code in order.tolist()])
+    places[order] = np.arange(len(order), dtype=np.int32)
+    return Names(places[codes], values.take(pa.array(order)))
 
 
 def tidy(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -219,7 +235,10 @@ def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 def _dictionary(names: Names) -> pa.DictionaryArray:
     codes = names.array()
-    values = names.values
+    if isinstance(names.values, pa.Array):
+        if not len(names.values) or pc.max(pc.binary_length(names.values)).as_py() <= MAX_NAME:
+            return pa.DictionaryArray.from_arrays(pa.array(codes), names.values)
+    values = names.texts()
     if any(len(text) > MAX_NAME for text in values):
         values = [shorten(text) for text in values]
     array = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(values, pa.string()))
@@ -243,7 +262,7 @@ def stripped(names: Names, text: Text) -> Names:
     """The names without the prefix that the map takes off."""
     if not text.strip:
         return names
-    return Names(names.codes, [value.removeprefix(text.strip) or value for value in names.values])
+    return Names(names.codes, [value.removeprefix(text.strip) or value for value in names.texts()])
 
 
 def layer_of(text: str, default: int) -> int:
@@ -278,9 +297,9 @@ def id_column(ids: Sequence[bytes] | np.ndarray[Any, np.dtype[np.uint8]], size: 
 
 def names_ids(names: Names, size: int) -> pa.Array:
     """Ids written as text, as a fixed-size binary array."""
-    if not any(names.values):
+    if not any(names.texts()):
         return id_column([bytes(size)] * len(names.codes), size)
-    table = [id_bytes(text, size) for text in names.values]
+    table = [id_bytes(text, size) for text in names.texts()]
     return id_column([table[code] for code in names.codes], size)
 
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from guardian.decode import json_layout as on
 from guardian.decode.json_text import copy, rewrite
-from scoring.compilation import jit
+from scoring.compilation import inlined
 
 
-@jit
+@inlined
 def find(fields: Any, members: Any, field: Any) -> Any:
     """The member that a field names, −1 = none, or null."""
     member = fields.direct[field]
@@ -24,7 +24,7 @@ def find(fields: Any, members: Any, field: Any) -> Any:
     return np.int64(member)
 
 
-@jit
+@inlined
 def use_up(plan: Any, members: Any, fields: Any, step: Any, uses: Any) -> Any:
     """Note the fields of an alternative as used up; not a list, of which one item was read."""
     first = plan.steps[step, on.PARTS_AT]
@@ -37,7 +37,7 @@ def use_up(plan: Any, members: Any, fields: Any, step: Any, uses: Any) -> Any:
     return uses
 
 
-@jit
+@inlined
 def remove(members: Any, fields: Any, field: Any) -> None:
     """Take out the member of a field, and the objects that are empty without it."""
     member = np.int64(fields.direct[field])
@@ -56,7 +56,7 @@ def remove(members: Any, fields: Any, field: Any) -> None:
             gone = members[member, on.COUNT] == 0
 
 
-@jit
+@inlined
 def rest(body: Any, members: Any, first: Any, last: Any, depths: Any, out: Any, to: Any) -> Any:
     """Write the members that are left as one object; neighbours that need no change are copied together."""
     out[to] = 123

@@ -79,10 +79,17 @@ class Plan(NamedTuple):
     """(alternatives, 2): field, nanoseconds in its unit (0 = ISO 8601)."""
     values: Ints
     labels: Ints
+    uses: Ints
+    """(uses, 2): where a field is asked for: a row of ``columns``, or one more for times, another for values; and which
+    of its alternatives, at most MOST_ASKED."""
+    uses_at: Ints
+    """(fields + 1,): where the uses of each field begin."""
 
 
-PLAN: Final[Any] = named(Plan, OCTETS, TABLE, WORDS, INTS, *[TABLE] * 6, INTS, INTS)
+PLAN: Final[Any] = named(Plan, OCTETS, TABLE, WORDS, INTS, *[TABLE] * 6, INTS, INTS, TABLE, INTS)
 
+MOST_ASKED: Final = 63
+"""The last alternative of a column that has a bit of its own; it stands for all after it."""
 MAX_KEYS: Final = 384
 """Keys in a line that the scanner takes; one with more goes to msgspec."""
 MAX_DEPTH: Final = 24

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from guardian.decode import json_layout as on
 from guardian.decode.json_layout import Ints, Octets, Words
 from guardian.decode.json_numbers import number
-from guardian.decode.json_text import FACTOR, HIGHS, ONES, REWRITTEN, hash_of, string
-from scoring.compilation import I8, jit, kernel, load_word, named, zeros_below
+from guardian.decode.json_text import FACTOR, HIGHS, ONES, REWRITTEN, hash_of, rewrite, string
+from scoring.compilation import I8, inlined, kernel, load_word, named, zeros_below
 
 _FEEDS: Final = np.uint64(0x0A0A0A0A0A0A0A0A)
 _WORD_TRUE: Final = np.uint64(0x65757274)
@@ -61,13 +61,13 @@ def scratch() -> Scratch:
     return Scratch(np.zeros((on.MAX_DEPTH, 6), np.int64), np.zeros(seen, np.uint64), np.zeros(seen, np.int64))
 
 
-@jit
+@inlined
 def _edge_hash(node: Any, found: Any) -> Any:
     mixed = (found ^ np.uint64(node + 1)) * FACTOR
     return mixed ^ (mixed >> np.uint64(31))
 
 
-@jit
+@inlined
 def _child(plan: Any, node: Any, found: Any, octets: Any, at: Any, size: Any) -> Any:
     """The node that a key leads to, −1 = none."""
     mask = plan.slots.shape[0] - 1
@@ -86,7 +86,7 @@ def _child(plan: Any, node: Any, found: Any, octets: Any, at: Any, size: Any) ->
     return np.int64(-1)
 
 
-@jit
+@inlined
 def _repeated(memory: Any, key: Any, epoch: Any) -> Any:
     """Whether a key was seen in this line and object, or might have been."""
     mask = memory.seen.shape[0] - 1
@@ -102,13 +102,10 @@ def _repeated(memory: Any, key: Any, epoch: Any) -> Any:
     return True
 
 
-@jit
+@inlined
 def _note_doubt(octets: Any, at: Any, end: Any, line: Any, doubts: Any, state: Any) -> Any:
     """Remember a number to be compared with what msgspec makes of it; its number among those."""
-    out = state[DOUBT_OCTETS]
-    for k in range(at, end):
-        doubts.text[out] = octets[k]
-        out += 1
+    out = rewrite(octets, at, end, doubts.text, state[DOUBT_OCTETS])
     doubts.text[out] = 44
     state[DOUBT_OCTETS] = out + 1
     doubt = state[DOUBTS]
@@ -117,7 +114,7 @@ def _note_doubt(octets: Any, at: Any, end: Any, line: Any, doubts: Any, state: A
     return doubt
 
 
-@jit
+@inlined
 def _record(
     octets: Any, at: Any, plan: Any, memory: Any, members: Any, doubts: Any, line: Any, state: Any
 ) -> Any:
@@ -253,6 +250,7 @@ def _record(
             at = end
             if kind == on.DOUBTFUL:
                 doubt = _note_doubt(octets, start, end, line, doubts, state)
+                dirt += 1
         else:
             word = load_word(octets, at)
             if word & _FOUR == _WORD_TRUE:

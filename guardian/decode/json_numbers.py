@@ -11,14 +11,14 @@ import numpy as np
 
 from guardian.decode import json_layout as on
 from guardian.decode.columns import EARLIEST
-from scoring.compilation import jit
+from scoring.compilation import inlined
 
 _LONGEST_NUMBER: Final = 256
 _EARLIEST_S: Final = EARLIEST // 10**9
 _MOST_EXACT: Final = 2**53
 
 
-@jit
+@inlined
 def number(octets: Any, at: Any) -> Any:
     """The end of a number (−1 = none that is taken here) and its type.
 
@@ -72,7 +72,7 @@ def number(octets: Any, at: Any) -> Any:
     return at, kind
 
 
-@jit
+@inlined
 def decimal(octets: Any, at: Any, end: Any) -> Any:
     """A plain decimal as ``(kind, whole number of its digits, places after the point)``.
 
@@ -103,7 +103,7 @@ def decimal(octets: Any, at: Any, end: Any) -> Any:
     return 1 if point < 0 else 2, -digits if negative else digits, places
 
 
-@jit
+@inlined
 def fraction(digits: Any, places: Any) -> Any:
     """``digits / 10**places`` as Python's float() reads it, NaN = not certain.
 
@@ -117,7 +117,7 @@ def fraction(digits: Any, places: Any) -> Any:
     return np.float64(digits) / scale
 
 
-@jit
+@inlined
 def number_time(kind: Any, digits: Any, value: Any, unit: Any, latest: Any) -> Any:
     """Nanoseconds since 1970 of a number (kind 1: integer ``digits``, 2: float ``value``) in a unit, −1 = no usable time.
 
@@ -138,7 +138,7 @@ def number_time(kind: Any, digits: Any, value: Any, unit: Any, latest: Any) -> A
     return ns if EARLIEST <= ns <= latest else np.int64(-1)
 
 
-@jit
+@inlined
 def _pair(octets: Any, at: Any) -> Any:
     """The number that two digits say, negative where they are not."""
     high, low = np.int64(octets[at]) - 48, np.int64(octets[at + 1]) - 48
@@ -147,7 +147,7 @@ def _pair(octets: Any, at: Any) -> Any:
     return high * 10 + low
 
 
-@jit
+@inlined
 def iso_time(octets: Any, at: Any, end: Any, latest: Any) -> Any:
     """Nanoseconds since 1970 of an ISO 8601 text, −1 = none that can be used; as ``times.iso_ns``.
 

@@ -52,6 +52,7 @@ class _Compiler:
     steps: list[list[int]] = _field(default_factory=list)
     parts: list[list[int]] = _field(default_factory=list)
     none: list[list[int]] = _field(default_factory=list)
+    uses: dict[int, list[list[int]]] = _field(default_factory=dict)
 
     def compiled(self) -> Compiled:
         mapping = self.mapping
@@ -61,6 +62,10 @@ class _Compiler:
         )  # words first: they may ask for another turn
         columns = [self.column(_ROLES.get(name, on.NAME), texts[name]) for name in order]
         columns.append(self.column(on.NAME, mapping.body))
+        for row, (_, first, last, *_) in enumerate(columns):
+            for number, (at, end, *_) in enumerate(self.steps[first:last]):
+                for part, *_ in self.parts[at:end]:
+                    self.use(part, row, number)
         times = [
             [self.field(path), NANOSECONDS.get(time.unit, 0)]
             for time in mapping.ts
@@ -69,6 +74,11 @@ class _Compiler:
         values = [self.field(path) for path in mapping.value.alternatives]
         labels = mapping.label.alternatives if mapping.label is not None else ()
         plan_labels = [self.field(path, empties=False) for path in labels]
+        for number, (part, _) in enumerate(times):
+            self.use(part, len(columns), number)
+        for number, part in enumerate(values):
+            self.use(part, len(columns) + 1, number)
+        uses = [self.uses.get(number, []) for number in range(len(self.fields))]
         keys = list(self.edges)
         spans = _table([self.span(key) for _, key in keys], 2)
         edges = _table(
@@ -94,6 +104,8 @@ class _Compiler:
             times=_table(times, 2),
             values=np.array(values, np.int32),
             labels=np.array(plan_labels, np.int32),
+            uses=_table([use for each in uses for use in each], 2),
+            uses_at=np.cumsum([0, *map(len, uses)], dtype=np.int32),
         )
         return Compiled(plan, tuple(order), len(self.fields))
 
@@ -134,6 +146,9 @@ class _Compiler:
         if path.parts:
             self.nodes[node][:2] = [number, 0]
         return number
+
+    def use(self, number: int, row: int, alternative: int) -> None:
+        self.uses.setdefault(number, []).append([row, min(alternative, on.MOST_ASKED)])
 
     def edge(self, node: int, key: str) -> int:
         place = (node, key.encode())

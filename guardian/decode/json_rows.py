@@ -16,7 +16,7 @@ from guardian.decode.json_attrs import find, remove, rest, use_up
 from guardian.decode.json_layout import Ints, Octets, Words
 from guardian.decode.json_numbers import decimal, fraction, iso_time, number_time
 from guardian.decode.json_text import FACTOR, copy, unescape
-from scoring.compilation import F8, I8, IN_F8, array, jit, kernel, load_word, named
+from scoring.compilation import F8, I8, IN_F8, array, inlined, kernel, load_word, named, zeros_below
 
 _PROBES: Final = 64
 
@@ -62,16 +62,18 @@ class Fields(NamedTuple):
     nested: Ints
     used: Ints
     depths: NDArray[np.int64]
+    asked: Words
+    """For each column: a bit for each alternative that may be there."""
 
 
 NAMES_TYPE: Final[Any] = named(Names, on.WORDS, on.INTS, on.TABLE, on.INTS, on.OCTETS)
 ROWS_TYPE: Final[Any] = named(
     Rows, on.COUNTS, on.COUNTS, array(F8), on.TABLE, on.OCTETS, on.OCTETS, on.INTS, on.OCTETS, on.INTS
 )
-FIELDS_TYPE: Final[Any] = named(Fields, *[on.INTS] * 3, on.COUNTS)
+FIELDS_TYPE: Final[Any] = named(Fields, *[on.INTS] * 3, on.COUNTS, on.WORDS)
 
 
-@jit
+@inlined
 def _scalar(body: Any, members: Any, member: Any, out: Any, to: Any) -> Any:
     """Write the text of a scalar; ``to`` itself where there is none, −1 = RARE."""
     kind = members[member, on.TYPE]
@@ -89,7 +91,7 @@ def _scalar(body: Any, members: Any, member: Any, out: Any, to: Any) -> Any:
     return copy(out, to, body, at, end)
 
 
-@jit
+@inlined
 def _text(body: Any, plan: Any, members: Any, fields: Any, step: Any, out: Any, to: Any) -> Any:
     """Write the text of an alternative; ``to`` itself where it is not present, −1 = RARE."""
     start = to
@@ -121,7 +123,18 @@ def _text(body: Any, plan: Any, members: Any, fields: Any, step: Any, out: Any, 
     return to
 
 
-@jit
+@inlined
+def _next(bits: Any, offset: Any, count: Any) -> Any:
+    """The first alternative from ``offset`` on that may be there, ``count`` = none."""
+    if offset < on.MOST_ASKED:
+        left = bits >> np.uint64(offset)
+        if left == np.uint64(0):
+            return count
+        offset += zeros_below(left)
+    return min(offset, count)
+
+
+@inlined
 def _present(plan: Any, column: Any, out: Any, at: Any, end: Any) -> Any:
     """Whether a text is there and none of the words that mean nothing."""
     for word in range(plan.columns[column, on.NONE_AT], plan.columns[column, on.NONE_END]):
@@ -135,7 +148,7 @@ def _present(plan: Any, column: Any, out: Any, at: Any, end: Any) -> Any:
     return end > at
 
 
-@jit
+@inlined
 def _name(names: Any, column: Any, end: Any, state: Any) -> Any:
     """The entry of the text that stands at the end of the arena, new or known; −1 = RARE."""
     start = state[ARENA]
@@ -178,7 +191,7 @@ def _name(names: Any, column: Any, end: Any, state: Any) -> Any:
     return np.int64(-1)
 
 
-@jit
+@inlined
 def _id(names: Any, start: Any, end: Any, octets: Any, out: Any, to: Any) -> Any:
     """Write the octets of an id in hexadecimal digits (zeros when it is none); whether it is one. As ``draft.id_bytes``."""
     if end - start >= 2 and names.arena[start] == 48 and names.arena[start + 1] == 120:
@@ -210,11 +223,17 @@ def _id(names: Any, start: Any, end: Any, octets: Any, out: Any, to: Any) -> Any
     return some
 
 
-@jit
+@inlined
 def _time(body: Any, plan: Any, members: Any, fields: Any, doubted: Any, latest: Any) -> Any:
     """The alternative that says the time, and the time; −1 where the record is msgspec's."""
     bad = np.int64(-1)
-    for index in range(plan.times.shape[0]):
+    count = np.int64(plan.times.shape[0])
+    bits = fields.asked[plan.columns.shape[0]]
+    index = np.int64(-1)
+    while True:
+        index = _next(bits, index + 1, count)
+        if index == count:
+            return np.int64(0), bad
         unit = np.int64(plan.times[index, 1])
         member = find(fields, members, plan.times[index, 0])
         if member < 0:
@@ -244,13 +263,18 @@ def _time(body: Any, plan: Any, members: Any, fields: Any, doubted: Any, latest:
         if form == 0:
             return index, bad
         return index, number_time(form, digits, fraction(digits, places), unit, latest)
-    return 0, bad
 
 
-@jit
+@inlined
 def _value(body: Any, plan: Any, members: Any, fields: Any, doubted: Any) -> Any:
     """The field that says a magnitude (−1 = none, −2 = the record is msgspec's), and the magnitude."""
-    for index in range(plan.values.shape[0]):
+    count = np.int64(plan.values.shape[0])
+    bits = fields.asked[plan.columns.shape[0] + 1]
+    index = np.int64(-1)
+    while True:
+        index = _next(bits, index + 1, count)
+        if index == count:
+            return np.int64(-1), np.nan
         field = np.int64(plan.values[index])
         member = find(fields, members, field)
         if member < 0:
@@ -273,10 +297,9 @@ def _value(body: Any, plan: Any, members: Any, fields: Any, doubted: Any) -> Any
         if form == 0 or np.isnan(found):
             return np.int64(-2), np.nan
         return field, found
-    return np.int64(-1), np.nan
 
 
-@jit
+@inlined
 def _row(
     body: Any,
     plan: Any,
@@ -296,14 +319,18 @@ def _row(
     for column in range(plan.columns.shape[0] - 1):
         role, start = plan.columns[column, on.ROLE], state[ARENA]
         chosen, end = np.int64(-1), start
-        for step in range(plan.columns[column, on.STEPS_AT], plan.columns[column, on.STEPS_END]):
-            end = _text(body, plan, members, fields, step, names.arena, start)
+        first_step = np.int64(plan.columns[column, on.STEPS_AT])
+        count = plan.columns[column, on.STEPS_END] - first_step
+        offset = _next(fields.asked[column], np.int64(0), count)
+        while offset < count:
+            end = _text(body, plan, members, fields, first_step + offset, names.arena, start)
             if end < 0:
                 return _RARE
             if _present(plan, column, names.arena, start, end):
-                chosen = np.int64(step)
+                chosen = first_step + offset
                 break
             end = start
+            offset = _next(fields.asked[column], offset + 1, count)
         used = chosen >= 0
         if role >= on.TRACE_ID:
             size, to = (16, row * 24) if role == on.TRACE_ID else (8, row * 24 + 16)
@@ -343,14 +370,18 @@ def _row(
     if message >= 0:
         to = _text(body, plan, members, fields, message, rows.body, to)
     else:
-        for step in range(plan.columns[last_column, on.STEPS_AT], plan.columns[last_column, on.STEPS_END]):
-            end = _text(body, plan, members, fields, step, rows.body, to)
+        first_step = np.int64(plan.columns[last_column, on.STEPS_AT])
+        count = plan.columns[last_column, on.STEPS_END] - first_step
+        offset = _next(fields.asked[last_column], np.int64(0), count)
+        while offset < count:
+            end = _text(body, plan, members, fields, first_step + offset, rows.body, to)
             if end < 0:
                 return _RARE
             if _present(plan, last_column, rows.body, to, end):
-                uses = use_up(plan, members, fields, step, uses)
+                uses = use_up(plan, members, fields, first_step + offset, uses)
                 to = end
                 break
+            offset = _next(fields.asked[last_column], offset + 1, count)
     if to < 0:
         return _RARE
 
@@ -411,10 +442,14 @@ def read_rows(
         for member in range(first, last):
             node = members[member, on.NODE]
             if node >= 0 and plan.nodes[node, on.FIELD] >= 0:
+                field = plan.nodes[node, on.FIELD]
                 if plan.nodes[node, on.DIRECT]:
-                    fields.direct[plan.nodes[node, on.FIELD]] = member
+                    fields.direct[field] = member
                 else:
-                    fields.nested[plan.nodes[node, on.FIELD]] = member
+                    fields.nested[field] = member
+                if members[member, on.TYPE] != on.NULL:
+                    for use in range(plan.uses_at[field], plan.uses_at[field + 1]):
+                        fields.asked[plan.uses[use, 0]] |= np.uint64(1) << np.uint64(plan.uses[use, 1])
         rows.numbers[state[ROW]] = lines[line, on.NUMBER]
         done = _row(body, plan, members, first, last, doubted, latest, fields, names, rows, state)
         for member in range(first, last):
@@ -422,6 +457,8 @@ def read_rows(
             if node >= 0 and plan.nodes[node, on.FIELD] >= 0:
                 fields.direct[plan.nodes[node, on.FIELD]] = -1
                 fields.nested[plan.nodes[node, on.FIELD]] = -1
+        for column in range(fields.asked.shape[0]):
+            fields.asked[column] = np.uint64(0)
         if done == _STOP:
             state[ASKING] = 2
             return

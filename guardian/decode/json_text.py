@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from scoring.compilation import jit, load_word, store_word, zeros_below
+from scoring.compilation import inlined, load_word, store_word, zeros_below
 
 ONES: Final = np.uint64(0x0101010101010101)
 HIGHS: Final = np.uint64(0x8080808080808080)
@@ -24,7 +24,7 @@ ESCAPES, REWRITTEN = 1, 2
 """What ``string`` finds: escapes; some that msgspec would write in another way."""
 
 
-@jit
+@inlined
 def hash_of(octets: Any, at: Any, size: Any) -> Any:
     """A hash of some bytes; they may be followed by any eight."""
     found = np.uint64(size) * FACTOR
@@ -40,7 +40,7 @@ def hash_of(octets: Any, at: Any, size: Any) -> Any:
     return found
 
 
-@jit
+@inlined
 def _code_unit(octets: Any, at: Any) -> Any:
     """The number that four hexadecimal digits say, −1 = they are not."""
     unit = np.int64(0)
@@ -58,7 +58,7 @@ def _code_unit(octets: Any, at: Any) -> Any:
     return unit
 
 
-@jit
+@inlined
 def _utf8(octets: Any, at: Any) -> Any:
     """Size of the UTF-8 sequence of a character past ASCII, 0 = there is none. Source: RFC 3629, section 4."""
     c = octets[at]
@@ -87,7 +87,7 @@ def _utf8(octets: Any, at: Any) -> Any:
     return np.int64(size)
 
 
-@jit
+@inlined
 def string(octets: Any, at: Any) -> Any:
     """The place of the closing quote (−1 = no string) and what is in between; ``at`` is after the opening one."""
     flags = 0
@@ -137,7 +137,7 @@ def string(octets: Any, at: Any) -> Any:
             return -1, flags
 
 
-@jit
+@inlined
 def copy(out: Any, to: Any, octets: Any, at: Any, end: Any) -> Any:
     """Copy some bytes, eight at a time: up to seven past the end are written too. Returns the new end."""
     for k in range(0, end - at, 8):
@@ -145,7 +145,7 @@ def copy(out: Any, to: Any, octets: Any, at: Any, end: Any) -> Any:
     return to + end - at
 
 
-@jit
+@inlined
 def _until(octets: Any, at: Any, end: Any, out: Any, to: Any, quotes: Any) -> Any:
     """Copy up to the next backslash (or quote, with ``quotes``) or the end; the number of bytes copied."""
     start = at
@@ -165,7 +165,7 @@ def _until(octets: Any, at: Any, end: Any, out: Any, to: Any, quotes: Any) -> An
     return min(at, end) - start
 
 
-@jit
+@inlined
 def _escape(octets: Any, at: Any) -> Any:
     """The character of an escape, and the place after it; ``at`` is the backslash."""
     c = np.int64(octets[at + 1])
@@ -188,7 +188,7 @@ def _escape(octets: Any, at: Any) -> Any:
     return c, at + 2
 
 
-@jit
+@inlined
 def _encode(out: Any, to: Any, c: Any) -> Any:
     """Write a character as UTF-8. Source: RFC 3629, section 3."""
     if c < 0x80:
@@ -210,7 +210,7 @@ def _encode(out: Any, to: Any, c: Any) -> Any:
     return to + 4
 
 
-@jit
+@inlined
 def unescape(octets: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
     """Write what a string with escapes says."""
     while at < end:
@@ -223,17 +223,28 @@ def unescape(octets: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
     return to
 
 
-@jit
+@inlined
 def rewrite(octets: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
-    """Write a JSON value as msgspec would: no spaces between tokens, escapes only where they must be."""
+    """Write a JSON value as msgspec would: no spaces between tokens, escapes only where they must be, ``1e-5`` for ``1E-05``."""
     while at < end:
         c = octets[at]
         if c == 32 or c == 9 or c == 13:
             at += 1
             continue
+        at += 1
+        if (c == 101 or c == 69) and 48 <= octets[at - 2] <= 57:  # not those of true and false
+            out[to] = 101
+            to += 1
+            if octets[at] == 45:
+                out[to] = 45
+                to += 1
+            if octets[at] == 45 or octets[at] == 43:
+                at += 1
+            while octets[at] == 48 and 48 <= octets[at + 1] <= 57:
+                at += 1
+            continue
         out[to] = c
         to += 1
-        at += 1
         if c != 34:
             continue
         while True:

@@ -208,7 +208,7 @@ class _Interned:
 
     def names(self) -> Names:
         """The column with its values in order of first appearance."""
-        return by_appearance(np.array(self.codes, np.int32), list(self._table))
+        return by_appearance(np.array(self.codes, np.int32), pa.array(list(self._table), pa.string()))
 
 
 def _read(

@@ -60,6 +60,7 @@ class Scanner:
             np.full(fields, -1, np.int32),
             np.zeros(len(plan.parts) + 2, np.int32),
             np.zeros(on.MAX_DEPTH, np.int64),
+            np.zeros(len(columns) + 3, np.uint64),
         )
         self._keys = first.scratch()
         self._members = np.zeros((0, on.MEMBER_COLUMNS), np.int32)
@@ -85,8 +86,8 @@ class Scanner:
             self._lines = np.zeros((lines, on.LINE_COLUMNS), np.int32)
         if len(self._members) < members:
             self._members = np.zeros((members, on.MEMBER_COLUMNS), np.int32)
-        if len(self._doubts.text) < block.size:
-            self._doubts = first.Doubts(np.zeros(block.size, np.uint8), np.zeros(block.size // 2, np.int32))
+        if len(self._doubts.text) < block.size + 16:
+            self._doubts = first.Doubts(np.zeros(block.size + 16, np.uint8), np.zeros(block.size // 2, np.int32))
 
     def _draft(self, block: Block, body: Any, state: NDArray[np.int64], rejects: Rejects) -> Draft:
         """The next records of a block, at most MAX_BLOCK_LINES."""
@@ -153,12 +154,11 @@ class Scanner:
 
     def _explain(self, names: second.Names, known: int, count: int) -> int:
         """Say of the words that came last whether they mean something."""
-        for entry in range(known, count):
+        words = np.flatnonzero(names.entries[known:count, second.COLUMN] < len(self._means)) + known
+        for entry in words.tolist():
             column, place, size = names.entries[entry, : second.CODE].tolist()
-            means = self._means.get(column)
-            if means is not None:
-                text = names.arena[place : place + size].tobytes().decode()
-                names.entries[entry, second.MEANS] = means(text)
+            text = names.arena[place : place + size].tobytes().decode()
+            names.entries[entry, second.MEANS] = self._means[column](text)
         return count
 
     def _drafted(
@@ -196,7 +196,7 @@ class Scanner:
 
 def _fresh(columns: int, lines: int, size: int) -> tuple[second.Names, second.Rows, NDArray[np.int64]]:
     """Empty tables for the records of some octets."""
-    places = 1 << (8 * lines).bit_length()
+    places = 1 << (8 * lines + 255).bit_length()
     names = second.Names(
         hashes=np.zeros(places, np.uint64),
         places=np.zeros(places, np.int32),
@@ -218,20 +218,12 @@ def _fresh(columns: int, lines: int, size: int) -> tuple[second.Names, second.Ro
     return names, rows, np.zeros(7, np.int64)
 
 
-def _texts(names: second.Names, columns: int, count: int) -> list[list[str]]:
+def _texts(names: second.Names, columns: int, count: int) -> list[pa.Array]:
     """The distinct texts of each column, in order of first appearance."""
     entries = names.entries[:count]
-    if not count:
-        return [[] for _ in range(columns)]
-    ends = entries[:, second.PLACE] + entries[:, second.SIZE]
-    data = names.arena[: ends[-1]].tobytes()
-    spans = zip(entries[:, second.PLACE].tolist(), ends.tolist(), strict=True)
-    if data.isascii():
-        whole = data.decode("ascii")
-        found = [whole[at:end] for at, end in spans]
-    else:
-        found = [data[at:end].decode() for at, end in spans]
-    texts: list[list[str]] = [[] for _ in range(columns)]
-    for column, text in zip(entries[:, second.COLUMN].tolist(), found, strict=True):
-        texts[column].append(text)
-    return texts
+    offsets = np.zeros(count + 1, np.int32)
+    offsets[1:] = entries[:, second.PLACE] + entries[:, second.SIZE]
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(names.arena[: offsets[-1]])]
+    texts = pa.Array.from_buffers(pa.string(), count, buffers)
+    owner = entries[:, second.COLUMN]
+    return [texts.take(pa.array(np.flatnonzero(owner == column))) for column in range(columns)]
