@@ -29,7 +29,7 @@ def use_up(plan: Any, members: Any, fields: Any, step: Any, uses: Any) -> Any:
     """Note the fields of an alternative as used up; not a list, of which one item was read."""
     first = plan.steps[step, on.PARTS_AT]
     if plan.steps[step, on.JOINED] == 0:
-        if members[find(fields, members, plan.parts[first, 0]), on.TYPE] == on.LIST:
+        if members[find(fields, members, np.int64(plan.parts[first, 0])), on.TYPE] == on.LIST:
             return uses
     for part in range(first, plan.steps[step, on.PARTS_END]):
         fields.used[uses] = plan.parts[part, 0]
@@ -95,7 +95,7 @@ def rest(body: Any, members: Any, first: Any, last: Any, depths: Any, out: Any, 
             run_at, run_end = key_at, end
             member = after
             continue
-        to = copy(out, to, body, key_at, members[member, on.KEY_END])
+        to = copy(out, to, body, key_at, np.int64(members[member, on.KEY_END]))
         out[to] = 58
         to += 1
         if flags & on.TOUCHED:
@@ -107,9 +107,9 @@ def rest(body: Any, members: Any, first: Any, last: Any, depths: Any, out: Any, 
             member += 1
             continue
         if flags & on.PLAIN_VALUE:
-            to = copy(out, to, body, members[member, on.AT], end)
+            to = copy(out, to, body, np.int64(members[member, on.AT]), end)
         else:
-            to = rewrite(body, members[member, on.AT], end, out, to)
+            to = rewrite(body, np.int64(members[member, on.AT]), end, out, to)
         member = after
     if run_end >= 0:
         to = copy(out, to, body, run_at, run_end)

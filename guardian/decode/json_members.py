@@ -122,11 +122,11 @@ def _record(
     frames = memory.frames
     epoch = state[EPOCH]
     count = state[MEMBERS]
-    depth, keys, serial, dirt = 0, 0, 0, 0
-    here_listed, here_node, here_owner, here_serial = False, np.int64(0), np.int64(-1), 0
+    depth, keys, serial, dirt = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    here_listed, here_node, here_owner, here_serial = False, np.int64(0), np.int64(-1), np.int64(0)
     item = False  # the next value is the first item of a list that the map may look into
     expect = _KEY_OR_END
-    key_at, key_end, child, key_dirt = np.int64(0), np.int64(0), np.int64(-1), 0
+    key_at, key_end, child, key_dirt = np.int64(0), np.int64(0), np.int64(-1), np.int64(0)
     at += 1
     while True:
         c = octets[at]
@@ -308,7 +308,7 @@ def scan_members(
     """
     at = state[POSITION]
     before = state[LINES_BEFORE]
-    row = 0
+    row = np.int64(0)  # a bare 0 would compile everything that takes it twice: for 0, and for any number
     while at < size and row < lines.shape[0] and state[MEMBERS] + 2 * on.MAX_KEYS <= members.shape[0]:
         start = at
         if at == 0:

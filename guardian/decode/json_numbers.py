@@ -11,14 +11,14 @@ import numpy as np
 
 from guardian.decode import json_layout as on
 from guardian.decode.columns import EARLIEST
-from scoring.compilation import inlined
+from scoring.compilation import inlined, jit
 
 _LONGEST_NUMBER: Final = 256
 _EARLIEST_S: Final = EARLIEST // 10**9
 _MOST_EXACT: Final = 2**53
 
 
-@inlined
+@jit
 def number(octets: Any, at: Any) -> Any:
     """The end of a number (−1 = none that is taken here) and its type.
 
@@ -72,7 +72,7 @@ def number(octets: Any, at: Any) -> Any:
     return at, kind
 
 
-@inlined
+@jit
 def decimal(octets: Any, at: Any, end: Any) -> Any:
     """A plain decimal as ``(kind, whole number of its digits, places after the point)``.
 
@@ -103,7 +103,7 @@ def decimal(octets: Any, at: Any, end: Any) -> Any:
     return 1 if point < 0 else 2, -digits if negative else digits, places
 
 
-@inlined
+@jit
 def fraction(digits: Any, places: Any) -> Any:
     """``digits / 10**places`` as Python's float() reads it, NaN = not certain.
 
@@ -117,7 +117,7 @@ def fraction(digits: Any, places: Any) -> Any:
     return np.float64(digits) / scale
 
 
-@inlined
+@jit
 def number_time(kind: Any, digits: Any, value: Any, unit: Any, latest: Any) -> Any:
     """Nanoseconds since 1970 of a number (kind 1: integer ``digits``, 2: float ``value``) in a unit, −1 = no usable time.
 
@@ -147,7 +147,7 @@ def _pair(octets: Any, at: Any) -> Any:
     return high * 10 + low
 
 
-@inlined
+@jit
 def iso_time(octets: Any, at: Any, end: Any, latest: Any) -> Any:
     """Nanoseconds since 1970 of an ISO 8601 text, −1 = none that can be used; as ``times.iso_ns``.
 

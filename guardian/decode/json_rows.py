@@ -16,7 +16,7 @@ from guardian.decode.json_attrs import find, remove, rest, use_up
 from guardian.decode.json_layout import Ints, Octets, Words
 from guardian.decode.json_numbers import decimal, fraction, iso_time, number_time
 from guardian.decode.json_text import FACTOR, copy, unescape
-from scoring.compilation import F8, I8, IN_F8, array, inlined, kernel, load_word, named, zeros_below
+from scoring.compilation import F8, I8, IN_F8, array, inlined, jit, kernel, load_word, named, zeros_below
 
 _PROBES: Final = 64
 
@@ -77,7 +77,7 @@ FIELDS_TYPE: Final[Any] = named(Fields, *[on.INTS] * 3, on.COUNTS, on.WORDS)
 def _scalar(body: Any, members: Any, member: Any, out: Any, to: Any) -> Any:
     """Write the text of a scalar; ``to`` itself where there is none, −1 = RARE."""
     kind = members[member, on.TYPE]
-    at, end = members[member, on.AT], members[member, on.END]
+    at, end = np.int64(members[member, on.AT]), np.int64(members[member, on.END])
     if to + end - at + 8 > out.shape[0]:
         return np.int64(-1)
     if kind == on.STRING:
@@ -97,7 +97,7 @@ def _text(body: Any, plan: Any, members: Any, fields: Any, step: Any, out: Any, 
     start = to
     first, last = plan.steps[step, on.PARTS_AT], plan.steps[step, on.PARTS_END]
     if plan.steps[step, on.JOINED] == 0:
-        member = find(fields, members, plan.parts[first, 0])
+        member = find(fields, members, np.int64(plan.parts[first, 0]))
         if member < 0:
             return start
         if members[member, on.TYPE] == on.LIST:
@@ -107,16 +107,16 @@ def _text(body: Any, plan: Any, members: Any, fields: Any, step: Any, out: Any, 
             member += 1
         return _scalar(body, members, member, out, to)
     for part in range(first, last):
-        if find(fields, members, plan.parts[part, 0]) < 0:
+        if find(fields, members, np.int64(plan.parts[part, 0])) < 0:
             return start
-    literal, size = plan.steps[step, on.HEAD_AT], plan.steps[step, on.HEAD_SIZE]
+    literal, size = np.int64(plan.steps[step, on.HEAD_AT]), np.int64(plan.steps[step, on.HEAD_SIZE])
     for part in range(first - 1, last):
         if part >= first:
             before = to
-            to = _scalar(body, members, find(fields, members, plan.parts[part, 0]), out, to)
+            to = _scalar(body, members, find(fields, members, np.int64(plan.parts[part, 0])), out, to)
             if to <= before:
                 return start if to == before else to
-            literal, size = plan.parts[part, 1], plan.parts[part, 2]
+            literal, size = np.int64(plan.parts[part, 1]), np.int64(plan.parts[part, 2])
         if to + size + 8 > out.shape[0]:
             return np.int64(-1)
         to = copy(out, to, plan.text, literal, literal + size)
@@ -191,7 +191,7 @@ def _name(names: Any, column: Any, end: Any, state: Any) -> Any:
     return np.int64(-1)
 
 
-@inlined
+@jit
 def _id(names: Any, start: Any, end: Any, octets: Any, out: Any, to: Any) -> Any:
     """Write the octets of an id in hexadecimal digits (zeros when it is none); whether it is one. As ``draft.id_bytes``."""
     if end - start >= 2 and names.arena[start] == 48 and names.arena[start + 1] == 120:
@@ -235,10 +235,11 @@ def _time(body: Any, plan: Any, members: Any, fields: Any, doubted: Any, latest:
         if index == count:
             return np.int64(0), bad
         unit = np.int64(plan.times[index, 1])
-        member = find(fields, members, plan.times[index, 0])
+        member = find(fields, members, np.int64(plan.times[index, 0]))
         if member < 0:
             continue
-        kind, at, end = members[member, on.TYPE], members[member, on.AT], members[member, on.END]
+        kind = members[member, on.TYPE]
+        at, end = np.int64(members[member, on.AT]), np.int64(members[member, on.END])
         if kind == on.ESCAPED:
             return index, bad
         if kind == on.NULL or (kind == on.STRING and end - at == 2):
@@ -256,7 +257,9 @@ def _time(body: Any, plan: Any, members: Any, fields: Any, doubted: Any, latest:
         if iso:
             return index, iso_time(body, at, end, latest)
         if kind == on.DOUBTFUL:
-            return index, number_time(2, np.int64(0), doubted[members[member, on.COUNT]], unit, latest)
+            return index, number_time(
+                np.int64(2), np.int64(0), doubted[members[member, on.COUNT]], unit, latest
+            )
         if kind != on.STRING and kind != on.INTEGER and kind != on.DECIMAL:
             return index, bad
         form, digits, places = decimal(body, at, end)
@@ -279,7 +282,8 @@ def _value(body: Any, plan: Any, members: Any, fields: Any, doubted: Any) -> Any
         member = find(fields, members, field)
         if member < 0:
             continue
-        kind, at, end = members[member, on.TYPE], members[member, on.AT], members[member, on.END]
+        kind = members[member, on.TYPE]
+        at, end = np.int64(members[member, on.AT]), np.int64(members[member, on.END])
         if kind == on.DOUBTFUL:
             return field, doubted[members[member, on.COUNT]]
         if kind == on.ESCAPED:
@@ -314,7 +318,7 @@ def _row(
     state: Any,
 ) -> Any:
     """One record to the next row."""
-    row, uses = state[ROW], 0
+    row, uses = state[ROW], np.int64(0)
     message = np.int64(-1)
     for column in range(plan.columns.shape[0] - 1):
         role, start = plan.columns[column, on.ROLE], state[ARENA]
@@ -346,7 +350,7 @@ def _row(
                 part = plan.steps[chosen, on.PARTS_AT]
                 means = names.entries[entry, MEANS]
                 if means < 0 and role == on.NUMBER_WORD and plan.steps[chosen, on.JOINED] == 0:
-                    kind = members[find(fields, members, plan.parts[part, 0]), on.TYPE]
+                    kind = members[find(fields, members, np.int64(plan.parts[part, 0])), on.TYPE]
                     means = 1 if kind == on.INTEGER or kind == on.DECIMAL else means
                 if means < 0:
                     return _STOP if state[ASKING] else _RARE
@@ -367,23 +371,22 @@ def _row(
 
     last_column = plan.columns.shape[0] - 1
     to = state[BODY]
-    if message >= 0:
-        to = _text(body, plan, members, fields, message, rows.body, to)
-    else:
-        first_step = np.int64(plan.columns[last_column, on.STEPS_AT])
-        count = plan.columns[last_column, on.STEPS_END] - first_step
-        offset = _next(fields.asked[last_column], np.int64(0), count)
-        while offset < count:
-            end = _text(body, plan, members, fields, first_step + offset, rows.body, to)
-            if end < 0:
-                return _RARE
-            if _present(plan, last_column, rows.body, to, end):
-                uses = use_up(plan, members, fields, first_step + offset, uses)
-                to = end
-                break
-            offset = _next(fields.asked[last_column], offset + 1, count)
-    if to < 0:
-        return _RARE
+    first_step = np.int64(plan.columns[last_column, on.STEPS_AT])
+    count = plan.columns[last_column, on.STEPS_END] - first_step
+    offset = _next(fields.asked[last_column], np.int64(0), count)
+    while message >= 0 or offset < count:
+        step = message if message >= 0 else first_step + offset
+        end = _text(body, plan, members, fields, step, rows.body, to)
+        if end < 0:
+            return _RARE
+        if message >= 0:
+            to = end
+            break
+        if _present(plan, last_column, rows.body, to, end):
+            uses = use_up(plan, members, fields, step, uses)
+            to = end
+            break
+        offset = _next(fields.asked[last_column], offset + 1, count)
 
     for use in range(uses):
         remove(members, fields, fields.used[use])

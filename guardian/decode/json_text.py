@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from scoring.compilation import inlined, load_word, store_word, zeros_below
+from scoring.compilation import inlined, jit, load_word, store_word, zeros_below
 
 ONES: Final = np.uint64(0x0101010101010101)
 HIGHS: Final = np.uint64(0x8080808080808080)
@@ -24,7 +24,7 @@ ESCAPES, REWRITTEN = 1, 2
 """What ``string`` finds: escapes; some that msgspec would write in another way."""
 
 
-@inlined
+@jit
 def hash_of(octets: Any, at: Any, size: Any) -> Any:
     """A hash of some bytes; they may be followed by any eight."""
     found = np.uint64(size) * FACTOR
@@ -40,7 +40,7 @@ def hash_of(octets: Any, at: Any, size: Any) -> Any:
     return found
 
 
-@inlined
+@jit
 def _code_unit(octets: Any, at: Any) -> Any:
     """The number that four hexadecimal digits say, −1 = they are not."""
     unit = np.int64(0)
@@ -58,7 +58,7 @@ def _code_unit(octets: Any, at: Any) -> Any:
     return unit
 
 
-@inlined
+@jit
 def _utf8(octets: Any, at: Any) -> Any:
     """Size of the UTF-8 sequence of a character past ASCII, 0 = there is none. Source: RFC 3629, section 4."""
     c = octets[at]
@@ -87,7 +87,7 @@ def _utf8(octets: Any, at: Any) -> Any:
     return np.int64(size)
 
 
-@inlined
+@jit
 def string(octets: Any, at: Any) -> Any:
     """The place of the closing quote (−1 = no string) and what is in between; ``at`` is after the opening one."""
     flags = 0
@@ -165,7 +165,7 @@ def _until(octets: Any, at: Any, end: Any, out: Any, to: Any, quotes: Any) -> An
     return min(at, end) - start
 
 
-@inlined
+@jit
 def _escape(octets: Any, at: Any) -> Any:
     """The character of an escape, and the place after it; ``at`` is the backslash."""
     c = np.int64(octets[at + 1])
@@ -210,7 +210,7 @@ def _encode(out: Any, to: Any, c: Any) -> Any:
     return to + 4
 
 
-@inlined
+@jit
 def unescape(octets: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
     """Write what a string with escapes says."""
     while at < end:
@@ -223,7 +223,7 @@ def unescape(octets: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
     return to
 
 
-@inlined
+@jit
 def rewrite(octets: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
     """Write a JSON value as msgspec would: no spaces between tokens, escapes only where they must be, ``1e-5`` for ``1E-05``."""
     while at < end:

@@ -87,7 +87,9 @@ class Scanner:
         if len(self._members) < members:
             self._members = np.zeros((members, on.MEMBER_COLUMNS), np.int32)
         if len(self._doubts.text) < block.size + 16:
-            self._doubts = first.Doubts(np.zeros(block.size + 16, np.uint8), np.zeros(block.size // 2, np.int32))
+            self._doubts = first.Doubts(
+                np.zeros(block.size + 16, np.uint8), np.zeros(block.size // 2, np.int32)
+            )
 
     def _draft(self, block: Block, body: Any, state: NDArray[np.int64], rejects: Rejects) -> Draft:
         """The next records of a block, at most MAX_BLOCK_LINES."""
