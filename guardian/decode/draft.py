@@ -21,7 +21,6 @@ from guardian.decode.scalars import finite
 from guardian.decode.times import GOOD, MISSING, OUT_OF_RANGE, REASONS, UNREADABLE, Floats, Int8, Int64
 from guardian.events import EVENTS, LAYERS, TEXT
 
-
 MAX_NAME: Final = 512
 """Longest name of a source, kind or entity, in characters; a longer one is cut and told apart by its digest."""
 
@@ -235,9 +234,9 @@ def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 def _dictionary(names: Names) -> pa.DictionaryArray:
     codes = names.array()
-    if isinstance(names.values, pa.Array):
-        if not len(names.values) or pc.max(pc.binary_length(names.values)).as_py() <= MAX_NAME:
-            return pa.DictionaryArray.from_arrays(pa.array(codes), names.values)
+    longest = pc.max(pc.binary_length(names.values)).as_py() if isinstance(names.values, pa.Array) else None
+    if longest is not None and longest <= MAX_NAME:
+        return pa.DictionaryArray.from_arrays(pa.array(codes), names.values)
     values = names.texts()
     if any(len(text) > MAX_NAME for text in values):
         values = [shorten(text) for text in values]

@@ -28,9 +28,9 @@ def find(fields: Any, members: Any, field: Any) -> Any:
 def use_up(plan: Any, members: Any, fields: Any, step: Any, uses: Any) -> Any:
     """Note the fields of an alternative as used up; not a list, of which one item was read."""
     first = plan.steps[step, on.PARTS_AT]
-    if plan.steps[step, on.JOINED] == 0:
-        if members[find(fields, members, np.int64(plan.parts[first, 0])), on.TYPE] == on.LIST:
-            return uses
+    member = find(fields, members, np.int64(plan.parts[first, 0]))
+    if plan.steps[step, on.JOINED] == 0 and members[member, on.TYPE] == on.LIST:
+        return uses
     for part in range(first, plan.steps[step, on.PARTS_END]):
         fields.used[uses] = plan.parts[part, 0]
         uses += 1
@@ -59,7 +59,7 @@ def remove(members: Any, fields: Any, field: Any) -> None:
 @inlined
 def rest(body: Any, members: Any, first: Any, last: Any, depths: Any, out: Any, to: Any) -> Any:
     """Write the members that are left as one object; neighbours that need no change are copied together."""
-    out[to] = 123
+    out[to] = on.OPEN
     to += 1
     depth, comma = 0, False
     run_at, run_end = np.int64(-1), np.int64(-1)
@@ -69,7 +69,7 @@ def rest(body: Any, members: Any, first: Any, last: Any, depths: Any, out: Any, 
             if run_end >= 0:
                 to = copy(out, to, body, run_at, run_end)
                 run_end = np.int64(-1)
-            out[to] = 125
+            out[to] = on.CLOSE
             to += 1
             depth -= 1
             comma = True
@@ -88,7 +88,7 @@ def rest(body: Any, members: Any, first: Any, last: Any, depths: Any, out: Any, 
             to = copy(out, to, body, run_at, run_end)
             run_end = np.int64(-1)
         if comma:
-            out[to] = 44
+            out[to] = on.COMMA
             to += 1
         comma = True
         if flags & on.PLAIN_PAIR and not flags & on.TOUCHED:
@@ -96,10 +96,10 @@ def rest(body: Any, members: Any, first: Any, last: Any, depths: Any, out: Any, 
             member = after
             continue
         to = copy(out, to, body, key_at, np.int64(members[member, on.KEY_END]))
-        out[to] = 58
+        out[to] = on.COLON
         to += 1
         if flags & on.TOUCHED:
-            out[to] = 123
+            out[to] = on.OPEN
             to += 1
             depths[depth] = after
             depth += 1
@@ -113,5 +113,5 @@ def rest(body: Any, members: Any, first: Any, last: Any, depths: Any, out: Any, 
         member = after
     if run_end >= 0:
         to = copy(out, to, body, run_at, run_end)
-    out[to] = 125
+    out[to] = on.CLOSE
     return to + 1

@@ -24,6 +24,11 @@ WORDS: Final = array(U8)
 COUNTS: Final = array(types.int64)
 FRAMES: Final = array(types.int64, 2)
 
+FEED, QUOTE, PLUS, COMMA, MINUS, POINT, SLASH, ZERO, NINE, COLON = b'\n"+,-./09:'
+OPEN_LIST, BACKSLASH, CLOSE_LIST, OPEN, CLOSE, LETTER_E, CAPITAL_E, LETTER_U = b"[\\]{}eEu"
+SPACES: Final = (32, 9, 13)
+"""Octets that matter to JSON, by name. A line feed ends a line, so it is no space here."""
+
 NULL, TRUE, FALSE, STRING, ESCAPED, INTEGER, DECIMAL, DOUBTFUL, OBJECT, LIST = range(10)
 """Types of a value. ESCAPED is a string with escapes; DOUBTFUL a number that msgspec may write in another way."""
 

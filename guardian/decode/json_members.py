@@ -124,26 +124,28 @@ def _record(
     count = state[MEMBERS]
     depth, keys, serial, dirt = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     here_listed, here_node, here_owner, here_serial = False, np.int64(0), np.int64(-1), np.int64(0)
-    item = False  # the next value is the first item of a list that the map may look into
+    item: Any = False  # the next value is the first item of a list that the map may look into
     expect = _KEY_OR_END
     key_at, key_end, child, key_dirt = np.int64(0), np.int64(0), np.int64(-1), np.int64(0)
     at += 1
     while True:
         c = octets[at]
-        while c == 32 or c == 9 or c == 13:
+        while c in on.SPACES:
             at += 1
             dirt += 1
             c = octets[at]
         if expect == _AFTER:
-            if c == 44:
+            if c == on.COMMA:
                 at += 1
                 expect = _ITEM if here_listed else _KEY
                 continue
             closing = True
-            if c != (93 if here_listed else 125):
+            if c != (on.CLOSE_LIST if here_listed else on.CLOSE):
                 return np.int64(-1)
         else:
-            closing = (expect == _KEY_OR_END and c == 125) or (expect == _ITEM_OR_END and c == 93)
+            closing = (expect == _KEY_OR_END and c == on.CLOSE) or (
+                expect == _ITEM_OR_END and c == on.CLOSE_LIST
+            )
         if closing:
             at += 1
             if depth == 0:
@@ -153,9 +155,9 @@ def _record(
             if owner >= 0:
                 members[owner, on.END] = at
                 members[owner, on.NEXT] = count
-                if expect == _KEY_OR_END and members[owner, on.NODE] >= 0:
-                    if plan.nodes[members[owner, on.NODE], on.NO_EMPTY]:
-                        return np.int64(-1)
+                node = members[owner, on.NODE]
+                if expect == _KEY_OR_END and node >= 0 and plan.nodes[node, on.NO_EMPTY]:
+                    return np.int64(-1)
                 plain = on.PLAIN_PAIR if dirt == frames[depth, _PAIR_DIRT] else 0
                 plain |= on.PLAIN_VALUE if dirt == frames[depth, _VALUE_DIRT] else 0
                 members[owner, on.FLAGS] = plain
@@ -168,7 +170,7 @@ def _record(
             expect = _AFTER
             continue
         if expect <= _KEY_OR_END:
-            if c != 34:
+            if c != on.QUOTE:
                 return np.int64(-1)
             key_at, key_dirt = at, dirt
             key_end, flags = string(octets, at + 1)
@@ -187,21 +189,21 @@ def _record(
             key_end += 1
             at = key_end
             c = octets[at]
-            while c == 32 or c == 9 or c == 13:
+            while c in on.SPACES:
                 at += 1
                 dirt += 1
                 c = octets[at]
-            if c != 58:
+            if c != on.COLON:
                 return np.int64(-1)
             at += 1
             c = octets[at]
-            while c == 32 or c == 9 or c == 13:
+            while c in on.SPACES:
                 at += 1
                 dirt += 1
                 c = octets[at]
         start, value_dirt = at, dirt
         noted = here_node >= 0 or item
-        if c == 123 or c == 91:
+        if c in (on.OPEN, on.OPEN_LIST):
             if depth + 1 == on.MAX_DEPTH:
                 return np.int64(-1)
             frames[depth, _LISTED] = here_listed
@@ -217,7 +219,7 @@ def _record(
                 members[count, on.KEY_AT] = key_at
                 members[count, on.KEY_END] = key_end
                 members[count, on.AT] = start
-                members[count, on.TYPE] = on.OBJECT if c == 123 else on.LIST
+                members[count, on.TYPE] = on.OBJECT if c == on.OPEN else on.LIST
                 members[count, on.NODE] = child
                 members[count, on.PARENT] = here_owner
                 members[count, on.COUNT] = 0
@@ -225,17 +227,17 @@ def _record(
                     members[here_owner, on.COUNT] += 1
                 count += 1
             inside = owner >= 0 and child >= 0
-            item = inside and c == 91 and plan.nodes[child, on.FIELD] >= 0
-            here_node = child if inside and c == 123 and plan.nodes[child, on.INNER] else np.int64(-1)
+            item = inside and c == on.OPEN_LIST and plan.nodes[child, on.FIELD] >= 0
+            here_node = child if inside and c == on.OPEN and plan.nodes[child, on.INNER] else np.int64(-1)
             here_owner = owner
-            here_listed = c == 91
+            here_listed = c == on.OPEN_LIST
             serial += 1
             here_serial = serial
             expect = _ITEM_OR_END if here_listed else _KEY_OR_END
             at += 1
             continue
         doubt = np.int64(0)
-        if c == 34:
+        if c == on.QUOTE:
             end, flags = string(octets, at + 1)
             if end < 0:
                 return np.int64(-1)
@@ -243,7 +245,7 @@ def _record(
             kind = on.ESCAPED if flags != 0 else on.STRING
             if flags & REWRITTEN:
                 dirt += 1
-        elif c == 45 or 48 <= c <= 57:
+        elif c == on.MINUS or on.ZERO <= c <= on.NINE:
             end, kind = number(octets, at)
             if end < 0:
                 return np.int64(-1)
@@ -313,18 +315,18 @@ def scan_members(
         start = at
         if at == 0:
             at += state[MARK]
-        while body[at] == 32 or body[at] == 9 or body[at] == 13:
+        while body[at] in on.SPACES:
             at += 1
         first, doubted, octets_doubted = state[MEMBERS], state[DOUBTS], state[DOUBT_OCTETS]
         status = on.RARE
-        blank = body[at] == 10
-        if body[at] == 123:
+        blank = body[at] == on.FEED
+        if body[at] == on.OPEN:
             state[EPOCH] += 1
             end = _record(body, at, plan, memory, members, doubts, row, state)
             if end >= 0:
-                while body[end] == 32 or body[end] == 9 or body[end] == 13:
+                while body[end] in on.SPACES:
                     end += 1
-                if body[end] == 10:
+                if body[end] == on.FEED:
                     status = on.SCANNED
                     at = end
         while True:

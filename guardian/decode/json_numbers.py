@@ -16,6 +16,8 @@ from scoring.compilation import inlined, jit
 _LONGEST_NUMBER: Final = 256
 _EARLIEST_S: Final = EARLIEST // 10**9
 _MOST_EXACT: Final = 2**53
+_ZULU: Final = tuple(b"Zz")
+_BEFORE_CLOCK: Final = tuple(b"Tt ")
 
 
 @jit
@@ -26,44 +28,44 @@ def number(octets: Any, at: Any) -> Any:
     it is the shortest text of its float, which is what msgspec writes.
     """
     start = at
-    if octets[at] == 45:
+    if octets[at] == on.MINUS:
         at += 1
     first = at
-    zero = octets[at] == 48
-    while 48 <= octets[at] <= 57:
+    zero = octets[at] == on.ZERO
+    while on.ZERO <= octets[at] <= on.NINE:
         at += 1
     whole = at - first
     if whole == 0 or (zero and whole > 1):
         return -1, on.INTEGER
     c = octets[at]
-    if c != 46 and c != 101 and c != 69:
+    if c not in (on.POINT, on.LETTER_E, on.CAPITAL_E):
         if at - start > _LONGEST_NUMBER:
             return -1, on.INTEGER
         return at, on.DOUBTFUL if zero and first > start else on.INTEGER
     kind = on.DOUBTFUL
-    if c == 46:
+    if c == on.POINT:
         at += 1
         point = at
-        while zero and octets[at] == 48:
+        while zero and octets[at] == on.ZERO:
             at += 1
         zeros = at - point
-        while 48 <= octets[at] <= 57:
+        while on.ZERO <= octets[at] <= on.NINE:
             at += 1
         places = at - point
         if places == 0:
             return -1, kind
         counted = places - zeros if zero else places + whole
-        spare = octets[at - 1] == 48 and places > 1
+        spare = octets[at - 1] == on.ZERO and places > 1
         if counted <= 15 and not spare and (zeros <= 3 or places == zeros):
             kind = on.DECIMAL
         c = octets[at]
-    if c == 101 or c == 69:
+    if c in (on.LETTER_E, on.CAPITAL_E):
         kind = on.DOUBTFUL
         at += 1
-        if octets[at] == 43 or octets[at] == 45:
+        if octets[at] in (on.PLUS, on.MINUS):
             at += 1
         point = at
-        while 48 <= octets[at] <= 57:
+        while on.ZERO <= octets[at] <= on.NINE:
             at += 1
         if at == point:
             return -1, kind
@@ -74,12 +76,12 @@ def number(octets: Any, at: Any) -> Any:
 
 @jit
 def decimal(octets: Any, at: Any, end: Any) -> Any:
-    """A plain decimal as ``(kind, whole number of its digits, places after the point)``.
+    r"""A plain decimal as ``(kind, whole number of its digits, places after the point)``.
 
-    kind 0: not plain; 1: an integer; 2: a fraction. Plain is ``-?[0-9]+`` or ``-?[0-9]+\\.[0-9]+`` that fits int64
+    kind 0: not plain; 1: an integer; 2: a fraction. Plain is ``-?[0-9]+`` or ``-?[0-9]+\.[0-9]+`` that fits int64
     without its point. The sign is that of the whole number; a negative zero is not plain.
     """
-    negative = octets[at] == 45 and at < end
+    negative = octets[at] == on.MINUS and at < end
     if negative:
         at += 1
     digits, places, point = np.int64(0), np.int64(0), np.int64(-1)
@@ -88,9 +90,9 @@ def decimal(octets: Any, at: Any, end: Any) -> Any:
     start = at
     while at < end:
         c = octets[at]
-        if 48 <= c <= 57:
+        if on.ZERO <= c <= on.NINE:
             digits = digits * 10 + (np.int64(c) - 48)
-        elif c == 46 and point < 0 and at > start:
+        elif c == on.POINT and point < 0 and at > start:
             point = np.int64(at)
         else:
             return 0, digits, places
@@ -155,7 +157,7 @@ def iso_time(octets: Any, at: Any, end: Any, latest: Any) -> Any:
     """
     bad = np.int64(-1)
     size = end - at
-    if size < 10 or size > 35 or octets[at + 4] != 45 or octets[at + 7] != 45:
+    if size < 10 or size > 35 or octets[at + 4] != on.MINUS or octets[at + 7] != on.MINUS:
         return bad
     century, year, month, day = (
         _pair(octets, at),
@@ -180,23 +182,23 @@ def iso_time(octets: Any, at: Any, end: Any, latest: Any) -> Any:
     part = np.int64(0)
     i = at + 10
     if i < end:
-        if size < 16 or (octets[i] != 84 and octets[i] != 116 and octets[i] != 32) or octets[i + 3] != 58:
+        if size < 16 or octets[i] not in _BEFORE_CLOCK or octets[i + 3] != on.COLON:
             return bad
         hour, minute = _pair(octets, i + 1), _pair(octets, i + 4)
         if hour < 0 or hour > 23 or minute < 0 or minute > 59:
             return bad
         seconds += hour * 3600 + minute * 60
         i += 6
-        if i < end and octets[i] == 58:
+        if i < end and octets[i] == on.COLON:
             second = _pair(octets, i + 1) if i + 3 <= end else bad
             if second < 0 or second > 60:
                 return bad
             seconds += second
             i += 3
-            if i < end and (octets[i] == 46 or octets[i] == 44):
+            if i < end and octets[i] in (on.POINT, on.COMMA):
                 i += 1
                 places = 0
-                while i < end and places < 9 and 48 <= octets[i] <= 57:
+                while i < end and places < 9 and on.ZERO <= octets[i] <= on.NINE:
                     part = part * 10 + (np.int64(octets[i]) - 48)
                     places += 1
                     i += 1
@@ -206,18 +208,18 @@ def iso_time(octets: Any, at: Any, end: Any, latest: Any) -> Any:
                     part *= 10
         rest = end - i
         sign = octets[i]
-        if rest == 1 and (sign == 90 or sign == 122):
+        if rest == 1 and sign in _ZULU:
             i = end
-        elif (rest == 3 or rest == 5 or rest == 6) and (sign == 43 or sign == 45):
+        elif rest in (3, 5, 6) and sign in (on.PLUS, on.MINUS):
             hour, minute = _pair(octets, i + 1), np.int64(0)
-            if rest == 6 and octets[i + 3] != 58:
+            if rest == 6 and octets[i + 3] != on.COLON:
                 return bad
             if rest > 3:
                 minute = _pair(octets, end - 2)
             if hour < 0 or hour > 23 or minute < 0 or minute > 59:
                 return bad
             offset = hour * 3600 + minute * 60
-            seconds += offset if sign == 45 else -offset
+            seconds += offset if sign == on.MINUS else -offset
             i = end
         if i != end:
             return bad

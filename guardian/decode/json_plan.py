@@ -15,7 +15,7 @@ import numpy as np
 from guardian.decode import json_layout as on
 from guardian.decode.json_layout import Ints, Plan
 from guardian.decode.json_members import hash_edges
-from guardian.decode.mapping import NANOSECONDS, TEXT_COLUMNS, Alternative, Map, Message, Path, Template, Text
+from guardian.decode.mapping import NANOSECONDS, Alternative, Map, Message, Path, Template, Text
 from guardian.decode.shapes import readers
 
 _ROLES: Final = {
@@ -62,10 +62,10 @@ class _Compiler:
         )  # words first: they may ask for another turn
         columns = [self.column(_ROLES.get(name, on.NAME), texts[name]) for name in order]
         columns.append(self.column(on.NAME, mapping.body))
-        for row, (_, first, last, *_) in enumerate(columns):
-            for number, (at, end, *_) in enumerate(self.steps[first:last]):
-                for part, *_ in self.parts[at:end]:
-                    self.use(part, row, number)
+        for row, column in enumerate(columns):
+            for number, step in enumerate(self.steps[column[on.STEPS_AT] : column[on.STEPS_END]]):
+                for part in self.parts[step[on.PARTS_AT] : step[on.PARTS_END]]:
+                    self.use(part[0], row, number)
         times = [
             [self.field(path), NANOSECONDS.get(time.unit, 0)]
             for time in mapping.ts
@@ -74,10 +74,10 @@ class _Compiler:
         values = [self.field(path) for path in mapping.value.alternatives]
         labels = mapping.label.alternatives if mapping.label is not None else ()
         plan_labels = [self.field(path, empties=False) for path in labels]
-        for number, (part, _) in enumerate(times):
-            self.use(part, len(columns), number)
-        for number, part in enumerate(values):
-            self.use(part, len(columns) + 1, number)
+        for number, (stamp, _) in enumerate(times):
+            self.use(stamp, len(columns), number)
+        for number, value in enumerate(values):
+            self.use(value, len(columns) + 1, number)
         uses = [self.uses.get(number, []) for number in range(len(self.fields))]
         keys = list(self.edges)
         spans = _table([self.span(key) for _, key in keys], 2)

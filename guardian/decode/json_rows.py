@@ -14,31 +14,25 @@ from numpy.typing import NDArray
 from guardian.decode import json_layout as on
 from guardian.decode.json_attrs import find, remove, rest, use_up
 from guardian.decode.json_layout import Ints, Octets, Words
+from guardian.decode.json_names import (
+    ARENA,
+    ASKING,
+    ATTRS,
+    BODY,
+    CODE,
+    LINE,
+    MEANS,
+    NAMES_TYPE,
+    ROW,
+    intern,
+    write_id,
+)
 from guardian.decode.json_numbers import decimal, fraction, iso_time, number_time
-from guardian.decode.json_text import FACTOR, copy, unescape
-from scoring.compilation import F8, I8, IN_F8, array, inlined, jit, kernel, load_word, named, zeros_below
+from guardian.decode.json_text import copy, unescape
+from scoring.compilation import F8, I8, IN_F8, array, inlined, kernel, named, zeros_below
 
-_PROBES: Final = 64
-
-COLUMN, PLACE, SIZE, CODE, MEANS = range(5)
-"""Columns of the table of names: column, place and size in the arena, code, and whether the word means something
-(−1 = not known yet)."""
-
-LINE, ROW, BODY, ATTRS, ARENA, NAMES, ASKING = range(7)
-"""Places in ``state``: next line; rows, octets and names written; whether a new word stops the pass (1), the pass has
-stopped for one (2), or its line becomes RARE (0)."""
-
+_INF_OR_NAN: Final = tuple(b"in")
 _DONE, _RARE, _STOP = range(3)
-
-
-class Names(NamedTuple):
-    """Distinct texts of all columns, in order of first appearance."""
-
-    hashes: Words
-    places: Ints
-    entries: Ints
-    counts: Ints
-    arena: Octets
 
 
 class Rows(NamedTuple):
@@ -66,7 +60,6 @@ class Fields(NamedTuple):
     """For each column: a bit for each alternative that may be there."""
 
 
-NAMES_TYPE: Final[Any] = named(Names, on.WORDS, on.INTS, on.TABLE, on.INTS, on.OCTETS)
 ROWS_TYPE: Final[Any] = named(
     Rows, on.COUNTS, on.COUNTS, array(F8), on.TABLE, on.OCTETS, on.OCTETS, on.INTS, on.OCTETS, on.INTS
 )
@@ -149,81 +142,6 @@ def _present(plan: Any, column: Any, out: Any, at: Any, end: Any) -> Any:
 
 
 @inlined
-def _name(names: Any, column: Any, end: Any, state: Any) -> Any:
-    """The entry of the text that stands at the end of the arena, new or known; −1 = RARE."""
-    start = state[ARENA]
-    size = end - start
-    key = np.uint64(size + (column + 1) * 0x10001) * FACTOR
-    for k in range(0, size, 8):
-        word = load_word(names.arena, start + k)
-        if size - k < 8:
-            word &= (np.uint64(1) << np.uint64(8 * (size - k))) - np.uint64(1)
-        key = (key ^ word) * FACTOR
-        key ^= key >> np.uint64(32)
-    mask = names.places.shape[0] - 1
-    place = np.int64(key & np.uint64(mask))
-    for _ in range(_PROBES):
-        entry = names.places[place] - 1
-        if entry < 0:
-            entry = state[NAMES]
-            if entry == names.entries.shape[0]:
-                return np.int64(-1)
-            names.places[place] = entry + 1
-            names.hashes[place] = key
-            names.entries[entry, COLUMN] = column
-            names.entries[entry, PLACE] = start
-            names.entries[entry, SIZE] = size
-            names.entries[entry, CODE] = names.counts[column]
-            names.entries[entry, MEANS] = -1
-            names.counts[column] += 1
-            state[NAMES] = entry + 1
-            state[ARENA] = end
-            return np.int64(entry)
-        if names.hashes[place] == key and names.entries[entry, COLUMN] == column:
-            known = names.entries[entry, PLACE]
-            if names.entries[entry, SIZE] == size:
-                same = 0
-                while same < size and names.arena[known + same] == names.arena[start + same]:
-                    same += 1
-                if same == size:
-                    return np.int64(entry)
-        place = (place + 1) & mask
-    return np.int64(-1)
-
-
-@jit
-def _id(names: Any, start: Any, end: Any, octets: Any, out: Any, to: Any) -> Any:
-    """Write the octets of an id in hexadecimal digits (zeros when it is none); whether it is one. As ``draft.id_bytes``."""
-    if end - start >= 2 and names.arena[start] == 48 and names.arena[start + 1] == 120:
-        start += 2
-    digits, some = 0, False
-    value = np.int64(0)
-    for k in range(start, end):
-        c = np.int64(names.arena[k])
-        if c == 45:
-            continue
-        if 48 <= c <= 57:
-            c -= 48
-        elif 65 <= c <= 70:
-            c -= 55
-        elif 97 <= c <= 102:
-            c -= 87
-        else:
-            digits = -1
-            break
-        value = (value << 4 | c) & 255
-        if digits & 1 and digits < 2 * octets:
-            out[to + (digits >> 1)] = value
-            some = some or value != 0
-        digits += 1
-    if digits != 2 * octets:
-        some = False
-        for k in range(octets):
-            out[to + k] = 0
-    return some
-
-
-@inlined
 def _time(body: Any, plan: Any, members: Any, fields: Any, doubted: Any, latest: Any) -> Any:
     """The alternative that says the time, and the time; −1 where the record is msgspec's."""
     bad = np.int64(-1)
@@ -244,14 +162,16 @@ def _time(body: Any, plan: Any, members: Any, fields: Any, doubted: Any, latest:
             return index, bad
         if kind == on.NULL or (kind == on.STRING and end - at == 2):
             continue
-        iso = False
+        iso: Any = False
         if kind == on.STRING:
             at += 1
             end -= 1
-            iso = end - at > 4 and body[at + 4] == 45
-            for k in range(min(5, end - at)):
-                if body[at + k] >= 0x80:
+            iso = end - at > 4 and body[at + 4] == on.MINUS
+            k = at
+            while k < end and k < at + 5:
+                if body[k] >= 0x80:
                     return index, bad
+                k += 1
         if iso != (unit == 0):
             continue
         if iso:
@@ -260,7 +180,7 @@ def _time(body: Any, plan: Any, members: Any, fields: Any, doubted: Any, latest:
             return index, number_time(
                 np.int64(2), np.int64(0), doubted[members[member, on.COUNT]], unit, latest
             )
-        if kind != on.STRING and kind != on.INTEGER and kind != on.DECIMAL:
+        if kind not in (on.STRING, on.INTEGER, on.DECIMAL):
             return index, bad
         form, digits, places = decimal(body, at, end)
         if form == 0:
@@ -292,9 +212,9 @@ def _value(body: Any, plan: Any, members: Any, fields: Any, doubted: Any) -> Any
             at += 1
             end -= 1
             c = body[at] | 32
-            if at == end or (97 <= c <= 122 and c != 105 and c != 110):  # not even "inf" or "nan"
+            if at == end or (97 <= c <= 122 and c not in _INF_OR_NAN):  # not even "inf" or "nan"
                 continue
-        elif kind != on.INTEGER and kind != on.DECIMAL:
+        elif kind not in (on.INTEGER, on.DECIMAL):
             continue
         form, digits, places = decimal(body, at, end)
         found = fraction(digits, places)
@@ -338,11 +258,11 @@ def _row(
         used = chosen >= 0
         if role >= on.TRACE_ID:
             size, to = (16, row * 24) if role == on.TRACE_ID else (8, row * 24 + 16)
-            used = _id(names, start, end, size, rows.ids, to)
+            used = write_id(names.arena, start, end, size, rows.ids, to)
         else:
             if used and plan.steps[chosen, on.MESSAGE]:
                 message, end = chosen, start
-            entry = _name(names, column, end, state)
+            entry = intern(names, column, end, state)
             if entry < 0:
                 return _RARE
             rows.codes[column, row] = names.entries[entry, CODE]
@@ -351,7 +271,7 @@ def _row(
                 means = names.entries[entry, MEANS]
                 if means < 0 and role == on.NUMBER_WORD and plan.steps[chosen, on.JOINED] == 0:
                     kind = members[find(fields, members, np.int64(plan.parts[part, 0])), on.TYPE]
-                    means = 1 if kind == on.INTEGER or kind == on.DECIMAL else means
+                    means = 1 if kind in (on.INTEGER, on.DECIMAL) else means
                 if means < 0:
                     return _STOP if state[ASKING] else _RARE
                 used = means != 0

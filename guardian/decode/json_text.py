@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from guardian.decode import json_layout as on
 from scoring.compilation import inlined, jit, load_word, store_word, zeros_below
 
 ONES: Final = np.uint64(0x0101010101010101)
@@ -19,6 +20,9 @@ _QUOTES: Final = np.uint64(0x2222222222222222)
 _SLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
 _SPACES: Final = np.uint64(0x2020202020202020)
 FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
+
+_SHORT: Final = tuple(b'"\\bfnrt')
+"""What may stand after a backslash as msgspec writes it."""
 
 ESCAPES, REWRITTEN = 1, 2
 """What ``string`` finds: escapes; some that msgspec would write in another way."""
@@ -46,7 +50,7 @@ def _code_unit(octets: Any, at: Any) -> Any:
     unit = np.int64(0)
     for k in range(4):
         c = np.int64(octets[at + k])
-        if 48 <= c <= 57:
+        if on.ZERO <= c <= on.NINE:
             c -= 48
         elif 65 <= c <= 70:
             c -= 55
@@ -103,27 +107,27 @@ def string(octets: Any, at: Any) -> Any:
             continue
         at += zeros_below(marks) >> 3
         c = octets[at]
-        if c == 34:
+        if c == on.QUOTE:
             return at, flags
-        if c == 92:
+        if c == on.BACKSLASH:
             flags |= ESCAPES
             c = octets[at + 1]
-            if c == 117:
+            if c == on.LETTER_U:
                 flags |= REWRITTEN
                 unit = _code_unit(octets, at + 2)
                 if unit < 0 or 0xDC00 <= unit < 0xE000:
                     return -1, flags
                 at += 6
                 if unit >= 0xD800 and unit < 0xDC00:
-                    if octets[at] != 92 or octets[at + 1] != 117:
+                    if octets[at] != on.BACKSLASH or octets[at + 1] != on.LETTER_U:
                         return -1, flags
                     unit = _code_unit(octets, at + 2)
                     if unit < 0xDC00 or unit > 0xDFFF:
                         return -1, flags
                     at += 6
-            elif c == 34 or c == 92 or c == 110 or c == 114 or c == 116 or c == 98 or c == 102:
+            elif c in _SHORT:
                 at += 2
-            elif c == 47:
+            elif c == on.SLASH:
                 flags |= REWRITTEN
                 at += 2
             else:
@@ -169,7 +173,7 @@ def _until(octets: Any, at: Any, end: Any, out: Any, to: Any, quotes: Any) -> An
 def _escape(octets: Any, at: Any) -> Any:
     """The character of an escape, and the place after it; ``at`` is the backslash."""
     c = np.int64(octets[at + 1])
-    if c == 117:
+    if c == on.LETTER_U:
         unit = _code_unit(octets, at + 2)
         if unit < 0xD800 or unit > 0xDFFF:
             return unit, at + 6
@@ -228,42 +232,44 @@ def rewrite(octets: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
     """Write a JSON value as msgspec would: no spaces between tokens, escapes only where they must be, ``1e-5`` for ``1E-05``."""
     while at < end:
         c = octets[at]
-        if c == 32 or c == 9 or c == 13:
+        if c in on.SPACES:
             at += 1
             continue
         at += 1
-        if (c == 101 or c == 69) and 48 <= octets[at - 2] <= 57:  # not those of true and false
-            out[to] = 101
+        if (c in (on.LETTER_E, on.CAPITAL_E)) and on.ZERO <= octets[
+            at - 2
+        ] <= on.NINE:  # not those of true and false
+            out[to] = on.LETTER_E
             to += 1
-            if octets[at] == 45:
-                out[to] = 45
+            if octets[at] == on.MINUS:
+                out[to] = on.MINUS
                 to += 1
-            if octets[at] == 45 or octets[at] == 43:
+            if octets[at] in (on.PLUS, on.MINUS):
                 at += 1
-            while octets[at] == 48 and 48 <= octets[at + 1] <= 57:
+            while octets[at] == on.ZERO and on.ZERO <= octets[at + 1] <= on.NINE:
                 at += 1
             continue
         out[to] = c
         to += 1
-        if c != 34:
+        if c != on.QUOTE:
             continue
         while True:
             size = _until(octets, at, end, out, to, True)
             at += size
             to += size
-            if octets[at] == 34:
-                out[to] = 34
+            if octets[at] == on.QUOTE:
+                out[to] = on.QUOTE
                 at += 1
                 to += 1
                 break
             c, after = _escape(octets, at)
-            if octets[at + 1] != 117 and octets[at + 1] != 47:
+            if octets[at + 1] not in (on.LETTER_U, on.SLASH):
                 to = copy(out, to, octets, at, after)
-            elif c >= 32 and c != 34 and c != 92:
+            elif c >= 32 and c not in (on.QUOTE, on.BACKSLASH):
                 to = _encode(out, to, c)
             else:
-                out[to] = 92
-                if c == 34 or c == 92:
+                out[to] = on.BACKSLASH
+                if c in (on.QUOTE, on.BACKSLASH):
                     out[to + 1] = c
                 elif c == 10:
                     out[to + 1] = 110
@@ -276,11 +282,11 @@ def rewrite(octets: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
                 elif c == 12:
                     out[to + 1] = 102
                 else:
-                    out[to + 1] = 117
-                    out[to + 2] = 48
-                    out[to + 3] = 48
-                    out[to + 4] = 48 + (c >> 4)
-                    out[to + 5] = 48 + (c & 15) if c & 15 < 10 else 87 + (c & 15)
+                    out[to + 1] = on.LETTER_U
+                    out[to + 2] = on.ZERO
+                    out[to + 3] = on.ZERO
+                    out[to + 4] = on.ZERO + (c >> 4)
+                    out[to + 5] = on.ZERO + (c & 15) if c & 15 < 10 else 87 + (c & 15)
                     to += 4
                 to += 2
             at = after

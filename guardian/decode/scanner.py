@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from guardian.decode import json_layout as on
 from guardian.decode import json_members as first
+from guardian.decode import json_names as table
 from guardian.decode import json_rows as second
 from guardian.decode.columns import Rejects
 from guardian.decode.draft import Draft, Names, drafted, finish, id_column, merged, names_ids, objects
@@ -110,21 +111,16 @@ class Scanner:
             count = int(state[first.LINES])
             done += count
             doubted = self._settle(state)
-            progress[second.LINE] = 0
-            while progress[second.LINE] < count:
-                progress[second.ASKING] = asked < _ASKED
+            progress[table.LINE] = 0
+            while progress[table.LINE] < count:
+                progress[table.ASKING] = asked < _ASKED
                 second.read_rows(
                     body, count, self._latest, self._compiled.plan, self._members, lines, doubted, self._fields,
                     names, rows, progress,
                 )  # fmt: skip
                 asked += 1
-                known = self._explain(names, known, int(progress[second.NAMES]))
-            for at, end, status, number in lines[:count][lines[:count, on.STATUS] != on.SCANNED][
-                :, [on.LINE_AT, on.LINE_END, on.STATUS, on.NUMBER]
-            ].tolist():
-                line = None if status == on.TOO_LONG else block.octets[at:end]
-                number += block.first_line
-                aside.append((number, line if line is None or at else unmarked(line, number)))
+                known = self._explain(names, known, int(progress[table.NAMES]))
+            aside += _aside(block, lines[:count][lines[:count, on.STATUS] != on.SCANNED])
         draft = self._drafted(block.first_line, names, rows, progress)
         if not aside:
             return draft
@@ -154,20 +150,20 @@ class Scanner:
                 self._lines[line, on.STATUS] = on.RARE
         return found
 
-    def _explain(self, names: second.Names, known: int, count: int) -> int:
+    def _explain(self, names: table.Names, known: int, count: int) -> int:
         """Say of the words that came last whether they mean something."""
-        words = np.flatnonzero(names.entries[known:count, second.COLUMN] < len(self._means)) + known
+        words = np.flatnonzero(names.entries[known:count, table.COLUMN] < len(self._means)) + known
         for entry in words.tolist():
-            column, place, size = names.entries[entry, : second.CODE].tolist()
+            column, place, size = names.entries[entry, : table.CODE].tolist()
             text = names.arena[place : place + size].tobytes().decode()
-            names.entries[entry, second.MEANS] = self._means[column](text)
+            names.entries[entry, table.MEANS] = self._means[column](text)
         return count
 
     def _drafted(
-        self, first_line: int, names: second.Names, rows: second.Rows, progress: NDArray[np.int64]
+        self, first_line: int, names: table.Names, rows: second.Rows, progress: NDArray[np.int64]
     ) -> Draft:
-        count = int(progress[second.ROW])
-        texts = _texts(names, len(self._compiled.columns), int(progress[second.NAMES]))
+        count = int(progress[table.ROW])
+        texts = _texts(names, len(self._compiled.columns), int(progress[table.NAMES]))
         columns = {
             name: Names(rows.codes[index, :count], texts[index])
             for index, name in enumerate(self._compiled.columns)
@@ -191,15 +187,24 @@ class Scanner:
             names=columns,
             values=rows.value[:count],
             ids=(trace, span),
-            body=objects(rows.body[: progress[second.BODY]], body_ends, empty=0),
-            attrs=objects(rows.attrs[: progress[second.ATTRS]], attrs_ends),
+            body=objects(rows.body[: progress[table.BODY]], body_ends, empty=0),
+            attrs=objects(rows.attrs[: progress[table.ATTRS]], attrs_ends),
         )
 
 
-def _fresh(columns: int, lines: int, size: int) -> tuple[second.Names, second.Rows, NDArray[np.int64]]:
+def _aside(block: Block, lines: on.Ints) -> Iterator[tuple[int, bytes | None]]:
+    """The lines that are left to ``linewise``, with their numbers."""
+    assert block.octets is not None
+    for at, end, status, _, _, before in lines.tolist():
+        number = block.first_line + before
+        line = None if status == on.TOO_LONG else block.octets[at:end]
+        yield number, line if line is None or at else unmarked(line, number)
+
+
+def _fresh(columns: int, lines: int, size: int) -> tuple[table.Names, second.Rows, NDArray[np.int64]]:
     """Empty tables for the records of some octets."""
     places = 1 << (8 * lines + 255).bit_length()
-    names = second.Names(
+    names = table.Names(
         hashes=np.zeros(places, np.uint64),
         places=np.zeros(places, np.int32),
         entries=np.empty((places // 2, 5), np.int32),
@@ -220,12 +225,12 @@ def _fresh(columns: int, lines: int, size: int) -> tuple[second.Names, second.Ro
     return names, rows, np.zeros(7, np.int64)
 
 
-def _texts(names: second.Names, columns: int, count: int) -> list[pa.Array]:
+def _texts(names: table.Names, columns: int, count: int) -> list[pa.Array]:
     """The distinct texts of each column, in order of first appearance."""
     entries = names.entries[:count]
     offsets = np.zeros(count + 1, np.int32)
-    offsets[1:] = entries[:, second.PLACE] + entries[:, second.SIZE]
+    offsets[1:] = entries[:, table.PLACE] + entries[:, table.SIZE]
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(names.arena[: offsets[-1]])]
     texts = pa.Array.from_buffers(pa.string(), count, buffers)
-    owner = entries[:, second.COLUMN]
+    owner = entries[:, table.COLUMN]
     return [texts.take(pa.array(np.flatnonzero(owner == column))) for column in range(columns)]

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from guardian.decode.draft import id_bytes, layer_of
-from guardian.decode.mapping import Alternative, Map, Message, Path, Template, Text
+from guardian.decode.mapping import Alternative, Map, Message, Path, Text
 
 _CACHED_KEYS: Final = 128
 """Records with more keys than this are not remembered as a shape, nor those with more text in their keys than …"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterator
@@ -14,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardian.decode import json_layout as on
-from guardian.decode import json_members, json_rows, scanner
+from guardian.decode import scanner
 from guardian.decode.columns import LATEST, Rejects
 from guardian.decode.draft import joined
 from guardian.decode.lines import MAX_LINE_BYTES, byte_blocks, line_blocks
@@ -126,7 +126,9 @@ class Hostile:
     def line(self) -> bytes:
         chance = self.random.random()
         if chance < 0.02:
-            return self.random.choice([b"", b" ", b"\r", b"\x0b", b"{}", b"[]", b"1", b"nul", b"{", b"\xef\xbb\xbf{}"])
+            return self.random.choice(
+                [b"", b" ", b"\r", b"\x0b", b"{}", b"[]", b"1", b"nul", b"{", b"\xef\xbb\xbf{}"]
+            )
         text = self.gap() + self.object(0, chance < 0.9) + self.gap()
         line = text.encode()
         return self.mutated(line) if chance > 0.93 else line
@@ -174,13 +176,19 @@ class Hostile:
             return line[:at]
         if what == 1:
             return line[:at] + line[at + 1 :]
-        octet = choice.choice(b'"\\{}[]:,0-.e\x00\x1f\x80\xc3\xe2\xed\xf0\xf4\xff u\r') if what < 4 else choice.randrange(256)
+        octet = (
+            choice.choice(b'"\\{}[]:,0-.e\x00\x1f\x80\xc3\xe2\xed\xf0\xf4\xff u\r')
+            if what < 4
+            else choice.randrange(256)
+        )
         return line[:at] + bytes([octet]).replace(b"\n", b" ") + line[at + (what == 2) :]
 
 
 def oracle(body: bytes, mapping: Map) -> tuple[pa.RecordBatch, list[str] | None, Rejects]:
     rejects = Rejects()
-    return *together([decode_lines(lines, at, mapping, LATEST, rejects) for at, lines in line_blocks([body])]), rejects
+    return *together(
+        [decode_lines(lines, at, mapping, LATEST, rejects) for at, lines in line_blocks([body])]
+    ), rejects
 
 
 def scanned(pieces: list[bytes], mapping: Map) -> tuple[pa.RecordBatch, list[str] | None, Rejects]:
@@ -204,7 +212,9 @@ def differences(pieces: list[bytes], mapping: Map) -> Iterator[tuple[str, Any, A
     for name in one.schema.names:
         this, that = one.column(name), other.column(name)
         if pa.types.is_floating(this.type):
-            if this.to_numpy().tobytes() != that.to_numpy().tobytes() and not np.array_equal(this, that, equal_nan=True):
+            if this.to_numpy().tobytes() != that.to_numpy().tobytes() and not np.array_equal(
+                this, that, equal_nan=True
+            ):
                 yield name, this.to_pylist(), that.to_pylist()
         elif not this.equals(that):
             yield name, this, that
@@ -224,7 +234,7 @@ def agree(pieces: list[bytes], mapping: Map) -> None:
 
 def cut(body: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return [body[at:end] for at, end in zip(edges, edges[1:], strict=False)]
+    return [body[at:end] for at, end in itertools.pairwise(edges)]
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -245,15 +255,26 @@ def field_names(mapping: Map) -> list[str]:
 
 
 json_texts = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=12),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(KEYS["everything"]) | st.text(max_size=4), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(KEYS["everything"]) | st.text(max_size=4), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 records = st.dictionaries(st.sampled_from(KEYS["everything"]) | st.text(max_size=5), json_texts, max_size=8)
 
 
-@given(some=st.lists(records, max_size=6), ascii_only=st.booleans(), spaced=st.booleans(), places=st.lists(st.integers(0)))
+@given(
+    some=st.lists(records, max_size=6),
+    ascii_only=st.booleans(),
+    spaced=st.booleans(),
+    places=st.lists(st.integers(0)),
+)
 def test_any_records(some: list[dict[str, Any]], ascii_only: bool, spaced: bool, places: list[int]) -> None:
     separators = (", ", ": ") if spaced else (",", ":")
     for record in some:
@@ -276,7 +297,9 @@ FULL = (
 def test_every_truncation_and_every_octet_replaced() -> None:
     agree([b"\n".join(FULL[:end] for end in range(len(FULL) + 1))], EVERYTHING)
     for octet in (0xFF, 0x80, 0xC3, 0xED, 0x00, 0x22, 0x5C, 0x20):
-        agree([b"\n".join(FULL[:at] + bytes([octet]) + FULL[at + 1 :] for at in range(len(FULL)))], EVERYTHING)
+        agree(
+            [b"\n".join(FULL[:at] + bytes([octet]) + FULL[at + 1 :] for at in range(len(FULL)))], EVERYTHING
+        )
 
 
 @pytest.mark.parametrize(
@@ -315,7 +338,8 @@ def test_edges(body: bytes) -> None:
 
 def test_more_lines_and_words_than_one_pass_takes() -> None:
     lines = [
-        b'{"t":"2023-11-14T22:00:00Z","k":"k%d","who":"u%d","status":"s%d","level":%d,"n":%d.25}' % (i % 7, i, i % 300, i, i)
+        b'{"t":"2023-11-14T22:00:00Z","k":"k%d","who":"u%d","status":"s%d","level":%d,"n":%d.25}'
+        % (i % 7, i, i % 300, i, i)
         for i in range(20_000)
     ]
     agree([b"\n".join(lines)], EVERYTHING)
@@ -329,7 +353,16 @@ def test_plain_lines_never_become_objects(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(scanner, "draft_lines", refuse)
     lines = [
-        json.dumps({"t": "2023-11-14T22:00:00.5+02:00", "k": "login", "who": "D\\a", "deep": {"n": 1.5e-7}, "m": "é\n"}, **how)
+        json.dumps(
+            {
+                "t": "2023-11-14T22:00:00.5+02:00",
+                "k": "login",
+                "who": "D\\a",
+                "deep": {"n": 1.5e-7},
+                "m": "é\n",
+            },
+            **how,
+        )
         for how in ({}, {"separators": (",", ":")}, {"ensure_ascii": False})
     ]
     batch, _, rejects = scanned(["\n".join(lines).encode()], EVERYTHING)

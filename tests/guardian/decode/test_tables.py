@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.decode.columns import LATEST, Rejects
-from guardian.decode.mapfile import builtin_map, parse_map
 from guardian.decode.linewise import decode_lines
+from guardian.decode.mapfile import builtin_map, parse_map
 from guardian.decode.tables import check_columns, decode_columns, flatten
 from guardian.errors import InputError
 
