@@ -4,15 +4,21 @@ Owns formats, maps and limits. Nothing is dropped in silence: a record that is n
 by its line. Knows neither the journal nor the engine.
 """
 
+from typing import Final
+
 from guardian.decode.bodies import ARROW, decode_body, decompress
 from guardian.decode.columns import Decoded, Rejected
 from guardian.decode.files import read, read_all
 from guardian.decode.mapfile import BUILT_IN, load_map, parse_map
 from guardian.decode.mapping import Map
 
+KERNELS: Final = ("guardian.decode.json_members", "guardian.decode.json_rows")
+"""Modules whose kernels the decoders run."""
+
 __all__ = [
     "ARROW",
     "BUILT_IN",
+    "KERNELS",
     "Decoded",
     "Map",
     "Rejected",

@@ -20,13 +20,13 @@ from typing import IO, Final, cast
 
 import pyarrow as pa
 
-from guardian.decode.columns import LATEST, Decoded, Rejects
+from guardian.decode.columns import LATEST, Decoded
 from guardian.decode.csvfile import decode_csv
 from guardian.decode.draft import tidy
 from guardian.decode.lines import BLOCK_BYTES, line_blocks
 from guardian.decode.mapfile import load_map
 from guardian.decode.mapping import Map
-from guardian.decode.ndjson import decode_lines
+from guardian.decode.ndjson import decode_pieces
 from guardian.decode.otlp_json import decode_json_lines
 from guardian.decode.parquetfile import decode_parquet
 from guardian.errors import InputError, MapError, Problem
@@ -155,10 +155,7 @@ def _decode(stream: IO[bytes], form: str, mapping: Map | None, batch_size: int, 
     if form == "csv":
         yield from decode_csv(line_blocks(_pieces(stream)), mapping, LATEST, place)
         return
-    for first_line, lines in line_blocks(_pieces(stream)):
-        rejects = Rejects()
-        batch, labels = decode_lines(lines, first_line, mapping, LATEST, rejects)
-        yield rejects.decoded(batch), labels
+    yield from decode_pieces(_pieces(stream), mapping, LATEST)
 
 
 def _pieces(stream: IO[bytes]) -> Iterator[bytes]:

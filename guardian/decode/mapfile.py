@@ -16,8 +16,10 @@ import msgspec
 
 from guardian.decode.mapping import (
     TEXT_COLUMNS,
+    Alternative,
     Label,
     Map,
+    Message,
     OutcomeWords,
     Path,
     SeverityScale,
@@ -38,6 +40,7 @@ _TEXT_KEYS: Final = ("field", "template", "const", "none", "strip")
 _KEYS: Final[dict[str, tuple[str, ...]]] = {
     "ts": ("field", "unit"),
     **dict.fromkeys((*TEXT_COLUMNS, "body"), _TEXT_KEYS),
+    "kind": (*_TEXT_KEYS, "otherwise"),
     **dict.fromkeys(("layer", "trace_id", "span_id"), ("field", "const", "none")),
     "outcome": ("field", "const", "none", "success", "failure", "denied"),
     "severity": ("field", "const", "none", "scale", "levels"),
@@ -88,7 +91,7 @@ def parse_map(text: str, *, name: str = "MAP.toml") -> Map:
     ...
     guardian.errors.MapError: m: map.ts.unit: expected one of s, ms, us, ns, iso8601, got "h"
     m: map.value.facto: expected one of field, const, factor, got an unknown key
-    m: map.kind: expected a table with field or const, got nothing
+    m: map.kind: expected a table with field, template or const, got nothing
     """
     try:
         tree = tomllib.loads(text)
@@ -134,13 +137,15 @@ class _Reader:
                 for inner in table:
                     if inner not in _KEYS[key]:
                         self.unknown(f"{here}.{inner}", _KEYS[key])
-                if key in TEXT_COLUMNS:
+                if key == "kind":
+                    texts[key] = self.kind(table, here)
+                elif key in TEXT_COLUMNS:
                     texts[key] = self.text(table, here)
                 else:
                     parts[key] = getattr(self, key)(table, here)
         for key in _REQUIRED:
             if key not in columns:
-                what = "field and unit" if key == "ts" else "field or const"
+                what = "field and unit" if key == "ts" else "field, template or const"
                 self.problem(f"map.{key}", f"a table with {what}", None)
         parts |= self.defaults(defaults)
         return None if len(self.problems) > before else Map(name=name, texts=texts, **parts)
@@ -186,11 +191,13 @@ class _Reader:
             self.problem(key, "at least one table with field and unit", value)
         return tuple(times)
 
-    def alternatives(self, table: dict[str, Any], key: str) -> tuple[Path | Template, ...]:
-        value = table.get("field")
+    def alternatives(
+        self, table: dict[str, Any], key: str, name: str = "field"
+    ) -> tuple[Path | Template, ...]:
+        value = table.get(name)
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, list) or not names or not all(isinstance(x, str) and x for x in names):
-            self.problem(f"{key}.field", "a dotted path, or a list of them", value)
+            self.problem(f"{key}.{name}", "a dotted path, or a list of them", value)
             return ()
         return tuple(alternative(name) for name in names)
 
@@ -204,10 +211,10 @@ class _Reader:
         self.problem(f"{key}.template", 'a text with fields, such as "{channel}/{id}"', text)
         return ()
 
-    def paths(self, table: dict[str, Any], key: str) -> tuple[Path, ...]:
-        found = self.alternatives(table, key)
+    def paths(self, table: dict[str, Any], key: str, name: str = "field") -> tuple[Path, ...]:
+        found = self.alternatives(table, key, name)
         if any(isinstance(entry, Template) for entry in found):
-            self.problem(f"{key}.field", "paths without {}", table["field"])
+            self.problem(f"{key}.{name}", "paths without {}", table[name])
         return tuple(entry for entry in found if isinstance(entry, Path))
 
     def words(self, table: dict[str, Any], key: str, name: str) -> list[str]:
@@ -234,13 +241,30 @@ class _Reader:
     def text(self, table: dict[str, Any], key: str) -> Text:
         if not self.one_of(table, key):
             return Text()
+        found = self.alternatives(table, key) if "field" in table else self.template(table, key)
+        return self.made(table, key, found)
+
+    def made(self, table: dict[str, Any], key: str, alternatives: tuple[Alternative, ...]) -> Text:
         none = frozenset(self.words(table, key, "none"))
         for name in ("const", "strip"):
             if not isinstance(table.get(name, ""), str):
                 self.problem(f"{key}.{name}", "a text", table[name])
                 return Text()
-        alternatives = self.alternatives(table, key) if "field" in table else self.template(table, key)
         return Text(alternatives, table.get("const", ""), none, table.get("strip", ""))
+
+    def kind(self, table: dict[str, Any], key: str) -> Text:
+        """As ``text``, but a template without fields in braces names messages: they count after ``field``."""
+        origin = table.get("template")
+        if origin is None or (isinstance(origin, str) and isinstance(alternative(origin), Template)):
+            if "otherwise" in table:
+                self.problem(f"{key}.otherwise", "a template that names messages beside it", None)
+            return self.text(table, key)
+        if "const" in table:
+            self.problems.append(Problem(key, "field or const beside template", "const and template"))
+        messages = tuple(Message(path) for path in self.paths(table, key, "template"))
+        before = self.alternatives(table, key) if "field" in table else ()
+        after = self.alternatives(table, key, "otherwise") if "otherwise" in table else ()
+        return self.made(table, key, (*before, *messages, *after))
 
     body = layer = trace_id = span_id = text
 

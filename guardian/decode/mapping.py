@@ -8,7 +8,8 @@ by record) and ``tables`` (column by column), which agree on this meaning:
 * numbers and truth values are read as the text that JSON writes for them; of a list, its first item counts;
 * what became part of a column is taken out of the record, everything else goes to ``attrs``: also an outcome,
   severity, layer or id that is written in no known way, and a list.
-* fields named under ``label`` never go anywhere but into the labels.
+* fields named under ``label`` never go anywhere but into the labels;
+* a kind may be said by a **message**: then it stays empty and the text is the body, of which the engine makes a kind.
 """
 
 from __future__ import annotations
@@ -54,10 +55,17 @@ class Template:
     paths: tuple[Path, ...]
 
 
-Alternative = Path | Template
+@dataclass(frozen=True)
+class Message:
+    """A field with free text for ``kind``: where it counts, the kind stays empty and the text becomes the body."""
+
+    path: Path
 
 
-def alternative(text: str) -> Alternative:
+Alternative = Path | Template | Message
+
+
+def alternative(text: str) -> Path | Template:
     """What one entry of ``field`` means: a dotted path, or a template if it has ``{…}``.
 
     >>> alternative("{SourceName}/{EventID}").literals

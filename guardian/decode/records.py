@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from guardian.decode.draft import Draft, Names, layer_of, names_ids, objects, stripped
-from guardian.decode.mapping import TEXT_COLUMNS, Map, Path
-from guardian.decode.scalars import finite, number, scalar_text
+from guardian.decode.draft import Draft, Names, by_appearance, drafted, names_ids, objects
+from guardian.decode.mapping import Map, Path
+from guardian.decode.scalars import number, scalar_text
 from guardian.decode.shapes import Shape, Step, readers, shape_of, understood
 from guardian.decode.times import MISSING, Int8, Int64, looks_iso, objects_ns
 
@@ -76,12 +76,19 @@ class Columns:
         """Read the records of one shape into their rows, and take out of them what was used up."""
         whole: list[str] = []  # fields that every record of the group has used up
         single: dict[int, list[str]] = {}  # further ones, by the record's place in the group
+        told: dict[int, str] = {}  # the message that stands for the kind, by the record's place in the group
         for name, steps in shape.texts.items():
-            texts = _read(group, steps, self._texts[name].none, whole, single, self._kept[name])
+            none = self._texts[name].none
+            if any(step.message for step in steps):
+                found = [_first(record, steps, none) for record in group]
+                told = {place: text for place, (text, _, message) in enumerate(found) if message}
+                texts = ["" if message else text for text, _, message in found]
+                for place, (_, names, _) in enumerate(found):
+                    single.setdefault(place, []).extend(names)
+            else:
+                texts = _read(group, steps, none, whole, single, self._kept[name])
             self._names[name].put(rows, texts)
-        if shape.body:
-            texts = _read(group, shape.body, self._map.body.none, whole, single, None)
-            _scatter(self._body, rows, [text or None for text in texts])
+        self._read_body(group, rows, shape.body, whole, single, told)
         self._read_times(group, rows, shape.times, whole, single)
         if shape.value:
             for place, (row, record) in enumerate(zip(rows, group, strict=True)):
@@ -97,8 +104,28 @@ class Columns:
                 for record in group:
                     _remove(record, field)
         for place, used in single.items():
-            for field in used:
+            for field in set(used).difference(whole):
                 _remove(group[place], field)
+
+    def _read_body(
+        self,
+        group: list[Record],
+        rows: list[int],
+        steps: tuple[Step, ...],
+        whole: list[str],
+        single: dict[int, list[str]],
+        told: dict[int, str],
+    ) -> None:
+        if told:
+            for place, (row, record) in enumerate(zip(rows, group, strict=True)):
+                text = told.get(place, "")
+                if not text:
+                    text, names, _ = _first(record, steps, self._map.body.none)
+                    single.setdefault(place, []).extend(names)
+                self._body[row] = text or None
+        elif steps:
+            texts = _read(group, steps, self._map.body.none, whole, single, None)
+            _scatter(self._body, rows, [text or None for text in texts])
 
     def _read_times(
         self,
@@ -130,32 +157,18 @@ class Columns:
 
     def draft(self, latest: int) -> Draft:
         """All that was read, as columns. ``latest`` is the newest usable time, nanoseconds since 1970."""
-        mapping, count = self._map, len(self._lines)
         ts, verdicts = self._read_ts(latest)
         names = {name: self._interned(name) for name in self._texts}
-        value = mapping.value
-        values = np.array(self._value) * value.factor if value.alternatives else np.full(count, value.const)
-        labels = None
-        if mapping.label is not None:
-            benign, label = mapping.label.benign, names["label"]
-            texts = pa.array(["" if text in benign else text for text in label.values], pa.string())
-            labels = texts.take(pa.array(label.array()))
-        default = mapping.default_layer
-        return Draft(
+        return drafted(
+            self._map,
             lines=np.array(self._lines, np.int64),
             ts=ts,
             verdicts=verdicts,
-            names={name: stripped(names[name], mapping.texts[name]) for name in TEXT_COLUMNS},
-            outcome=names["outcome"].read(mapping.outcome.read, np.int8),
-            layer=names["layer"].read(lambda text: layer_of(text, default), np.int8),
-            severity=names["severity"].read(mapping.severity.read, np.float64),
-            value=finite(values),
-            trace_id=names_ids(names["trace_id"], 16),
-            span_id=names_ids(names["span_id"], 8),
+            names=names,
+            values=np.array(self._value),
+            ids=(names_ids(names["trace_id"], 16), names_ids(names["span_id"], 8)),
             body=pa.array(self._body, pa.string()),
             attrs=objects(self._attrs, self._ends),
-            signal=mapping.signal,
-            labels=labels,
         )
 
     def _interned(self, name: str) -> Names:
@@ -195,13 +208,7 @@ class _Interned:
 
     def names(self) -> Names:
         """The column with its values in order of first appearance."""
-        codes, values = np.array(self.codes, np.int32), list(self._table)
-        first = np.full(len(values), len(codes))
-        first[codes[::-1]] = np.arange(len(codes))[::-1]
-        order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
-        places = np.zeros(len(values), np.int32)
-        places[order] = np.arange(len(order))
-        return Names(places[codes], [values[code] for code in order.tolist()])
+        return by_appearance(np.array(self.codes, np.int32), pa.array(list(self._table), pa.string()))
 
 
 def _read(
@@ -222,7 +229,7 @@ def _read(
             return texts
         found = [(text, steps[0].names) for text in texts]
     else:
-        found = [_first(record, steps, none) for record in group]
+        found = [_first(record, steps, none)[:2] for record in group]
     for place, (text, names) in enumerate(found):
         if names and (kept is None or kept(text)):
             single.setdefault(place, []).extend(names)
@@ -254,8 +261,10 @@ def _together(group: list[Record], step: Step, none: frozenset[str]) -> list[str
     return texts if "" not in unique and none.isdisjoint(unique) else None
 
 
-def _first(record: Record, steps: tuple[Step, ...], none: frozenset[str]) -> tuple[str, tuple[str, ...]]:
-    """The text of the first alternative that is present, and the fields that it uses up."""
+def _first(
+    record: Record, steps: tuple[Step, ...], none: frozenset[str]
+) -> tuple[str, tuple[str, ...], bool]:
+    """The text of the first alternative that is present, the fields that it uses up, and whether it is a message."""
     for step in steps:
         found = [_walk(record, path) for path in step.paths]
         if step.join is None and type(found[0]) is list:
@@ -266,8 +275,8 @@ def _first(record: Record, steps: tuple[Step, ...], none: frozenset[str]) -> tup
             text = "" if not all(pieces) else pieces[0] if step.join is None else step.join(*pieces)
             names = step.names
         if text and text not in none:
-            return text, names
-    return "", ()
+            return text, names, step.message
+    return "", (), False
 
 
 def _magnitude(record: Record, steps: tuple[Step, ...]) -> tuple[float, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from guardian.decode.draft import Floats
+from guardian.decode.times import Floats
 
 
 def scalar_text(value: Any) -> str:

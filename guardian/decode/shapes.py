@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from guardian.decode.draft import id_bytes, layer_of
-from guardian.decode.mapping import Alternative, Map, Path, Template, Text
+from guardian.decode.mapping import Alternative, Map, Message, Path, Text
 
 _CACHED_KEYS: Final = 128
 """Records with more keys than this are not remembered as a shape, nor those with more text in their keys than …"""
@@ -30,6 +30,8 @@ class Step(NamedTuple):
     join: Callable[..., str] | None
     """For a template: puts the texts of its fields together."""
     paths: tuple[Path, ...]
+    message: bool
+    """What it finds is the text of the event, not a name."""
 
 
 class Shape(NamedTuple):
@@ -102,13 +104,15 @@ def _steps(alternatives: Sequence[Alternative], there: frozenset[str]) -> tuple[
         paths, join = _parts(entry)
         names = tuple(path.name for path in paths)
         if all(path.name in there or (path.parts and path.parts[0] in there) for path in paths):
-            steps.append(Step(names, there.issuperset(names), join, paths))
+            steps.append(Step(names, there.issuperset(names), join, paths, isinstance(entry, Message)))
     return tuple(steps)
 
 
 @cache
 def _parts(entry: Alternative) -> tuple[tuple[Path, ...], Callable[..., str] | None]:
-    if not isinstance(entry, Template):
+    if isinstance(entry, Message):
+        return (entry.path,), None
+    if isinstance(entry, Path):
         return (entry,), None
     form = "{}".join(literal.replace("{", "{{").replace("}", "}}") for literal in entry.literals)
     return entry.paths, form.format

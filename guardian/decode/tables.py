@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from guardian.decode.columns import Rejects
 from guardian.decode.draft import Draft, Names, finish, layer_of, names_ids, stripped
-from guardian.decode.mapping import TEXT_COLUMNS, Alternative, Map, Path, Template, Text
+from guardian.decode.mapping import TEXT_COLUMNS, Alternative, Map, Message, Path, Template, Text
 from guardian.decode.scalars import finite, number, scalar_text
 from guardian.decode.shapes import readers, understood
 from guardian.decode.times import MISSING, UNREADABLE, Int8, Int64, column_ns
@@ -76,7 +76,7 @@ def decode_columns(
     ts, verdicts = reader.times(mapping, latest)
     texts = readers(mapping)
     names = {name: reader.names(text, understood(mapping, name)) for name, text in texts.items()}
-    body = reader.text(mapping.body)
+    body = reader.body(mapping.body)
     value = reader.value(mapping)
     labels = None
     if mapping.label is not None:
@@ -113,11 +113,17 @@ class _Reader:
         self._count = count
         self._as_text: dict[str, pa.Array] = {}
         self.taken: dict[str, Mask] = {}
+        self._messages: pa.Array | None = None
 
-    def text(self, text: Text, kept: Callable[[str], bool] | None = None) -> pa.Array:
-        """The first alternative that is present in each row, without nulls.
+    def text(
+        self,
+        text: Text,
+        kept: Callable[[str], bool] | None = None,
+        rows: Mask | None = None,
+    ) -> pa.Array:
+        """The first alternative that is present in each row (of ``rows`` only), without nulls.
 
-        ``kept`` says of a text whether its cell is used up by it; None = always.
+        ``kept`` says of a text whether its cell is used up by it; None = always. A message is set aside for the body.
         """
         if not text.alternatives:
             return pa.repeat(pa.scalar(text.const, pa.string()), self._count)
@@ -127,16 +133,29 @@ class _Reader:
             if candidate is None:
                 continue
             candidate = _without(candidate, text.none)
+            if rows is not None:
+                candidate = pc.if_else(pa.array(rows), candidate, pa.scalar(None, pa.string()))
             new = pc.and_(pc.is_null(found), pc.is_valid(candidate)).to_numpy(zero_copy_only=False)
             if kept is not None:
                 new = new & _names(pc.fill_null(candidate, "")).read(kept, np.bool_)
             for path in _paths(entry):
                 if not _is_list(self._columns[path.name]):
                     self._take(path.name, new)
+            if isinstance(entry, Message):
+                told = pc.if_else(pa.array(new), candidate, pa.scalar(None, pa.string()))
+                self._messages = told if self._messages is None else pc.coalesce(self._messages, told)
+                candidate = pc.if_else(pa.array(new), pa.scalar("", pa.string()), candidate)
             found = candidate if found.null_count == self._count else pc.coalesce(found, candidate)
             if not found.null_count:
                 break
         return pc.fill_null(found, "")
+
+    def body(self, text: Text) -> pa.Array:
+        """The messages that stand for a kind, else what ``text`` says. To be asked once the kinds are known."""
+        if self._messages is None:
+            return self.text(text)
+        rest = pc.is_null(self._messages).to_numpy(zero_copy_only=False)
+        return pc.coalesce(self._messages, self.text(text, rows=rest))
 
     def names(self, text: Text, kept: Callable[[str], bool] | None) -> Names:
         """``text`` as an index per row into its distinct values."""
@@ -209,8 +228,8 @@ class _Reader:
         paths = _paths(entry)
         if any(path.name not in self._columns for path in paths):
             return None
-        if isinstance(entry, Path):
-            return self._texts(entry.name)
+        if not isinstance(entry, Template):
+            return self._texts(paths[0].name)
         parts: list[Any] = [entry.literals[0]]
         for path, literal in zip(paths, entry.literals[1:], strict=True):
             parts += [self._texts(path.name), literal]
@@ -233,6 +252,8 @@ def _is_list(column: pa.Array) -> bool:
 
 
 def _paths(entry: Alternative) -> tuple[Path, ...]:
+    if isinstance(entry, Message):
+        return (entry.path,)
     return entry.paths if isinstance(entry, Template) else (entry,)
 
 

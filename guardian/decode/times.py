@@ -19,6 +19,7 @@ from guardian.decode.mapping import NANOSECONDS, Unit
 
 Int64 = np.ndarray[Any, np.dtype[np.int64]]
 Int8 = np.ndarray[Any, np.dtype[np.int8]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 GOOD, MISSING, UNREADABLE, OUT_OF_RANGE = range(4)
 REASONS: Final = {MISSING: "no_time", UNREADABLE: "time_unreadable", OUT_OF_RANGE: "time_out_of_range"}

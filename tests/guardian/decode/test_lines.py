@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.decode import lines
-from guardian.decode.lines import MAX_BLOCK_LINES, line_blocks, slices
+from guardian.decode.json_layout import PAD
+from guardian.decode.lines import MAX_BLOCK_LINES, byte_blocks, line_blocks, slices, unmarked
 
 LIMIT = 8
 
@@ -17,12 +18,40 @@ def numbered(pieces: list[bytes], limit: int = LIMIT) -> list[tuple[int, bytes |
     ]
 
 
-@given(
-    body=st.lists(
-        st.sampled_from([b"\n", b"a", b"bcd", b"\r", b"0123456789", b"\xef\xbb\xbf"]), max_size=30
-    ).map(b"".join),
-    size=st.integers(1, 12),
-)
+bodies = st.lists(
+    st.sampled_from([b"\n", b"a", b"bcd", b"\r", b"0123456789", b"\xef\xbb\xbf"]), max_size=30
+).map(b"".join)
+
+
+def in_blocks(pieces: list[bytes]) -> list[tuple[int, bytes | None]]:
+    """The lines of blocks of bytes, as their reader would take them apart."""
+    found: list[tuple[int, bytes | None]] = []
+    for block in byte_blocks(pieces, LIMIT):
+        if block.octets is None:
+            assert block.lines == 1
+            found.append((block.first_line, None))
+            continue
+        assert block.octets[block.size :] == PAD
+        some = block.octets[: block.size].removesuffix(b"\n").split(b"\n")
+        assert len(some) == block.lines
+        for number, line in enumerate(some, block.first_line):
+            found.append((number, None if len(line) > LIMIT else unmarked(line, number)))
+    return found
+
+
+@given(body=bodies, size=st.integers(1, 12))
+def test_blocks_of_bytes_hold_the_same_lines(body: bytes, size: int) -> None:
+    pieces = list(slices(body, size))
+    assert in_blocks(pieces) == numbered(pieces)
+
+
+def test_a_block_is_no_larger_than_a_piece_and_a_line() -> None:
+    pieces = [b"a\nxxx", *[b"y" * 1000] * 50, b"z\nb\n", b"0\n" * 10]
+    assert max(block.size for block in byte_blocks(pieces, LIMIT)) < 1000
+    assert in_blocks(pieces)[:3] == [(1, b"a"), (2, None), (3, b"b")]
+
+
+@given(body=bodies, size=st.integers(1, 12))
 def test_lines_do_not_depend_on_the_cuts(body: bytes, size: int) -> None:
     expected = [None if len(line) > LIMIT else line for line in body.split(b"\n")]
     if expected[0] is not None:

@@ -12,8 +12,10 @@ import pytest
 
 from guardian.decode import BUILT_IN, load_map, parse_map
 from guardian.decode.columns import LATEST, Rejects
+from guardian.decode.linewise import decode_lines, draft_lines
 from guardian.decode.mapfile import builtin_map
-from guardian.decode.ndjson import decode_lines
+from guardian.decode.mapping import Message, alternative
+from guardian.decode.mapping import Path as Path_
 from guardian.errors import MapError
 
 
@@ -256,6 +258,51 @@ def test_all_problems_of_a_map_at_once() -> None:
     }
     with pytest.raises(MapError, match=r"map\.ts: expected a table with field and unit, got nothing"):
         parse_map("[map]\nkind = { const = 'x' }", name="m.toml")
+
+
+def test_a_message_for_a_kind() -> None:
+    head = "[map]\nts = { field = 't', unit = 's' }\nkind = "
+    kind = parse_map(
+        head + "{ field = 'a', template = ['m', 'x.y'], otherwise = '{b} {c}', none = ['-'] }"
+    ).texts["kind"]
+    assert kind.alternatives == (
+        Path_.of("a"), Message(Path_.of("m")), Message(Path_.of("x.y")), alternative("{b} {c}"),
+    )  # fmt: skip
+    assert kind.none == {"-"}
+    assert parse_map(head + "{ template = 'm' }").texts["kind"].alternatives == (Message(Path_.of("m")),)
+    assert parse_map(head + "{ template = '{a}' }").texts["kind"].alternatives == (alternative("{a}"),)
+    for wrong, told in {
+        "{ template = ['m', '{a}'] }": r"map\.kind\.template: expected paths without \{\}",
+        "{ template = 3 }": r"map\.kind\.template: expected a dotted path, or a list of them, got 3",
+        "{ template = 'm', const = 'x' }": r"map\.kind: expected field or const beside template, got const and template",
+        "{ field = 'a', otherwise = 'b' }": r"map\.kind\.otherwise: expected a template that names messages beside it",
+        "{ template = 'm', otherwise = [] }": r"map\.kind\.otherwise: expected a dotted path, or a list of them, got \[\]",
+        "{ field = 'a', template = '{b}' }": r"map\.kind: expected one of field, template or const, got field and template",
+    }.items():
+        with pytest.raises(MapError, match=told):
+            parse_map(head + wrong)
+    with pytest.raises(
+        MapError, match=r"map\.actor\.otherwise: expected one of field, template, const, none, strip"
+    ):
+        parse_map(head + "{ const = 'x' }\nactor = { field = 'a', otherwise = 'b' }")
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "kind", "body"),
+    [
+        ("otel", {"timestamp": "2023-11-14T22:00:00Z", "event.name": "e", "body": "hi 1", "severity_text": "INFO"}, "e", "hi 1"),
+        ("otel", {"timestamp": "2023-11-14T22:00:00Z", "body": "hi 1", "severity_text": "INFO"}, "", "hi 1"),
+        ("otel", {"timestamp": "2023-11-14T22:00:00Z", "severity_text": "INFO"}, "INFO", None),
+        ("ecs", {"@timestamp": "2023-11-14T22:00:00Z", "message": "hi 1", "log": {"logger": "app"}}, "", "hi 1"),
+        ("ecs", {"@timestamp": "2023-11-14T22:00:00Z", "log": {"logger": "app"}}, "app", None),
+    ],
+)  # fmt: skip
+def test_a_record_without_an_event_name_has_its_message(
+    name: str, record: dict[str, Any], kind: str, body: str | None
+) -> None:
+    draft = draft_lines([(1, msgspec.json.encode(record))], load_map(name), LATEST, Rejects())
+    assert draft.names["kind"].texts() == [kind]
+    assert draft.body.to_pylist() == [body]
 
 
 def test_an_unknown_map_names_the_known_ones(tmp_path: Path) -> None:

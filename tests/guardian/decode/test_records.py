@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.decode.columns import LATEST, Rejects
-from guardian.decode.draft import finish
+from guardian.decode.draft import Names, finish
 from guardian.decode.mapfile import parse_map
-from guardian.decode.mapping import TEXT_COLUMNS, Map, Path, Template, Text
+from guardian.decode.mapping import TEXT_COLUMNS, Map, Message, Path, Template, Text
 from guardian.decode.records import Columns
 from guardian.decode.scalars import scalar_text
 from guardian.decode.shapes import understood
@@ -30,6 +30,8 @@ MAP = parse_map(
     unit = "ms"
     [map.kind]
     field = ["{p}/{id}", "k", "deep.k"]
+    template = ["text", "deep.text"]
+    otherwise = ["who", "{status}!"]
     strip = "x-"
     [map.actor]
     field = ["who", "deep.who", "a.b"]
@@ -74,7 +76,7 @@ scalars = st.sampled_from(
 values = st.one_of(
     scalars,
     st.lists(scalars, max_size=2),
-    st.dictionaries(st.sampled_from(["k", "who", "n", "t", "label", "b"]), scalars, max_size=3),
+    st.dictionaries(st.sampled_from(["k", "who", "n", "t", "label", "b", "text"]), scalars, max_size=3),
 )
 names = [
     "t",
@@ -93,6 +95,7 @@ names = [
     "label",
     "more",
     "message",
+    "text",
 ]
 records = st.lists(st.dictionaries(st.sampled_from(names), values, max_size=8), max_size=8)
 sparse = st.lists(
@@ -112,8 +115,9 @@ def walk(record: dict[str, Any], path: Path) -> Any:
     return found
 
 
-def first_text(record: dict[str, Any], text: Text) -> tuple[str, tuple[str, ...]]:
-    for entry in text.alternatives:
+def first_text(record: dict[str, Any], text: Text) -> tuple[str, tuple[str, ...], bool]:
+    for each in text.alternatives:
+        entry = each.path if isinstance(each, Message) else each
         if isinstance(entry, Template):
             pieces = [scalar_text(walk(record, path)) for path in entry.paths]
             joined = entry.literals[0] + "".join(
@@ -126,8 +130,8 @@ def first_text(record: dict[str, Any], text: Text) -> tuple[str, tuple[str, ...]
             found = scalar_text((value[0] if value else None) if is_list else value)
             used = () if is_list else (entry.name,)
         if found and found not in text.none:
-            return found, used
-    return "", ()
+            return found, used, isinstance(each, Message)
+    return "", (), False
 
 
 def drop(record: dict[str, Any], name: str) -> None:
@@ -166,12 +170,15 @@ def twin(record: dict[str, Any], mapping: Map) -> dict[str, Any] | None:
         if seen:
             break
     row: dict[str, Any] = {"ts": ts}
+    told = ""
     for name in TEXT_COLUMNS:
-        row[name], names_used = first_text(record, mapping.texts[name])
+        row[name], names_used, message = first_text(record, mapping.texts[name])
+        if message:
+            told, row[name] = row[name], ""
         row[name] = row[name].removeprefix(mapping.texts[name].strip) or row[name]
         used += names_used
     for name, text in (("outcome", mapping.outcome.text), ("severity", mapping.severity.text)):
-        found, names_used = first_text(record, text)
+        found, names_used, _ = first_text(record, text)
         row[name] = int(mapping.outcome.read(found)) if name == "outcome" else mapping.severity.read(found)
         says_all = understood(mapping, name)
         if found and says_all is not None and says_all(found):
@@ -187,20 +194,24 @@ def twin(record: dict[str, Any], mapping: Map) -> dict[str, Any] | None:
             row["value"] = number * mapping.value.factor
             used.append(path.name)
             break
-    body, names_used = first_text(record, mapping.body)
+    body, names_used, _ = (told, (), False) if told else first_text(record, mapping.body)
     row["body"] = body or None
     used += names_used
-    for name in used:
+    for name in set(used):
         drop(rest, name)
     row["attrs"] = msgspec.json.encode(rest).decode() if rest else None
-    return row if verdict == GOOD and row["kind"].strip() else None
+    row["kind"] = row["kind"] or "(none)"
+    return row if verdict == GOOD else None
 
 
 def read(some: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str] | None, dict[str, int]]:
     columns = Columns(MAP)
     columns.add(copy.deepcopy(some), list(range(1, len(some) + 1)))
     rejects = Rejects()
-    batch, labels = finish(columns.draft(LATEST), rejects)
+    draft = columns.draft(LATEST)
+    kinds = draft.names["kind"]
+    draft.names["kind"] = Names(kinds.codes, [name or "(none)" for name in kinds.values])
+    batch, labels = finish(draft, rejects)
     stamps = batch.column("ts").cast(pa.int64()).to_pylist()
     rows = [{**row, "ts": ts} for row, ts in zip(batch.drop_columns(["ts"]).to_pylist(), stamps, strict=True)]
     return rows, None if labels is None else labels.to_pylist(), dict(rejects.reasons)
@@ -218,6 +229,26 @@ def test_together_is_alone_is_the_twin(some: list[dict[str, Any]]) -> None:
     assert repr(alone) == repr(rows)
     assert labels is not None
     assert labels == [label for record in some for label in (read([record])[1] or [])]
+
+
+def test_a_message_stands_for_a_kind() -> None:
+    stamp = {"t": "2023-11-14T22:00:00Z"}
+    rows, _, _ = read(
+        [
+            stamp | {"k": "named", "text": "hello", "message": "m"},
+            stamp | {"text": "hello 1", "message": "m", "who": "ana"},
+            stamp | {"deep": {"text": "hello 2"}},
+            stamp | {"who": "ana", "message": "m"},
+            stamp | {"text": "", "status": "ok"},
+        ]
+    )
+    assert [(row["kind"], row["body"], row["attrs"]) for row in rows] == [
+        ("named", "m", '{"text":"hello"}'),
+        ("(none)", "hello 1", '{"message":"m"}'),
+        ("(none)", "hello 2", None),
+        ("ana", "m", None),
+        ("ok!", None, '{"text":""}'),
+    ]
 
 
 def test_labels_reach_nothing_else() -> None:

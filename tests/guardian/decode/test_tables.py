@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.decode.columns import LATEST, Rejects
+from guardian.decode.linewise import decode_lines
 from guardian.decode.mapfile import builtin_map, parse_map
-from guardian.decode.ndjson import decode_lines
 from guardian.decode.tables import check_columns, decode_columns, flatten
 from guardian.errors import InputError
 
@@ -30,6 +30,8 @@ MAP = parse_map(
     unit = "ms"
     [map.kind]
     field = ["{p}/{id}", "k"]
+    template = ["said", "status"]
+    otherwise = "layer"
     strip = "x-"
     [map.actor]
     field = ["who", "k"]
@@ -58,6 +60,7 @@ texts = st.sampled_from(
 )
 names = [
     "t",
+    "said",
     "ms",
     "p",
     "id",
