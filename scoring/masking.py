@@ -335,7 +335,7 @@ def mask_messages(row: Any, offset: Any, data: Any, seed: Any, out: Any) -> None
 
     Shapes: row (n,) indices into offset (rows + 1,) into data, as in an Arrow string array; out for n messages.
     Units: seed keys the hashes of words.
-    Cost: about 4 ns a byte.
+    Cost: about 6 ns a byte.
     Source: Zhu et al. 2019, Tools and benchmarks for automated log parsing, section III (masks before parsing).
     Difference: a classifier of bytes for regular expressions, the same masks for every kind of log; a list of the same
         mask is written once; what is past READ, WORDS or CUT is not looked at, and a word past WORD is ``<*>``.

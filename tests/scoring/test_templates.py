@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +20,8 @@ from guardian.config import Config, Templates
 from guardian.templates import Miner
 from scoring.templates import LEAF, OTHER, SETTLED, TEMPLATE, USED
 from tests.twins_templates import TemplatesTwin
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def miner(**changes: float) -> Miner:
@@ -167,3 +174,33 @@ def test_no_result_depends_on_the_room_there_is(limit: int) -> None:
 def test_a_template_has_no_gaps_that_a_copy_would_leave_to_chance() -> None:
     assert TEMPLATE.names is not None
     assert TEMPLATE.itemsize == sum(TEMPLATE[name].itemsize for name in TEMPLATE.names)
+
+
+INTERPRETED = """
+import json, sys
+import numpy as np, pyarrow as pa
+from guardian.config import Config, Templates
+from guardian.templates import Miner
+bodies = pa.array(json.load(sys.stdin), pa.string())
+mine = Miner(Config(templates=Templates(max_templates=64)))
+with np.errstate(all="ignore"):
+    kind, _, texts = mine.mine(bodies, np.arange(len(bodies), dtype=np.int32))
+print(json.dumps([texts[int(each)].as_py() if each >= 0 else None for each in kind]))
+"""
+
+
+def test_twin_that_python_interprets() -> None:
+    messages = [
+        *stream(3, 600),
+        "from 10.0.0.1:22 at 2026-11-24T16:57:47Z id 54fadb41-2c4e-40cd-baed-9335e4c35a9e /a/b a@b",
+    ]
+    run = subprocess.run(
+        [sys.executable, "-c", INTERPRETED],
+        input=json.dumps(messages),
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(run.stdout) == names(miner(max_templates=64), messages)
