@@ -78,7 +78,13 @@ def kernel(*signature: Any, allocates: bool = False) -> Callable[[Callable[P, No
     return wrap
 
 
-ENGINE: Final = ("scoring.kernels", "scoring.ensemble_kernels", "scoring.tail", "scoring.forest")
+ENGINE: Final = (
+    "scoring.kernels",
+    "scoring.ensemble_kernels",
+    "scoring.tail",
+    "scoring.forest",
+    "scoring.seeds",
+)
 """Modules whose kernels the engine runs."""
 
 

@@ -104,7 +104,9 @@ def byte_blocks(pieces: Iterable[bytes], limit: int = MAX_LINE_BYTES) -> Iterato
             if cut > at:
                 octets = b"".join([*carry, whole[at:cut], PAD])
                 size = carried + cut - at
-                feeds = np.count_nonzero(np.frombuffer(octets, np.uint8, size) == 10)  # bytes.count: ten times slower
+                feeds = np.count_nonzero(
+                    np.frombuffer(octets, np.uint8, size) == 10
+                )  # bytes.count: ten times slower
                 lines = int(feeds) + (octets[size - 1] != 10)
                 yield Block(number, octets, size, lines)
                 number += lines
