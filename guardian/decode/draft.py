@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from guardian.decode.columns import Rejects
 from guardian.decode.mapping import TEXT_COLUMNS, Text
@@ -37,7 +38,8 @@ class Names:
 
     codes: Any
     """Indices (n,), a list of int or an int32 array."""
-    values: list[str]
+    values: list[str] | pa.Array
+    """The distinct texts; as an Arrow array where a kernel found them."""
 
     def array(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The indices as int32."""
@@ -45,7 +47,8 @@ class Names:
 
     def read(self, reader: Callable[[str], float], dtype: Any) -> np.ndarray[Any, Any]:
         """``reader`` of each row's text, called once for each distinct one."""
-        table = np.array([reader(text) for text in self.values], dtype)
+        values = self.values if isinstance(self.values, list) else self.values.to_pylist()
+        table = np.array([reader(text) for text in values], dtype)
         return table[self.array()] if len(table) else np.zeros(len(self.codes), dtype)
 
 
@@ -72,14 +75,24 @@ class Draft:
 
 
 def finish(draft: Draft, rejects: Rejects) -> tuple[pa.RecordBatch, pa.Array | None]:
-    """The EVENTS batch of the rows that have a usable time and a kind, and their labels; the others are rejected."""
+    """The EVENTS batch of the rows that have a usable time and a kind, and their labels; the others are rejected.
+
+    A row without a kind is kept if it has a message: the kind is then to be made of that.
+    """
     kinds = draft.names["kind"]
-    unnamed = kinds.read(lambda text: not text.strip(), np.bool_)
+    blank = _blank(pa.array(kinds.values, pa.string()))
+    unnamed = blank[kinds.array()]
+    if blank.any():
+        unnamed &= _blank(draft.body)
+        values = ["" if none else text for none, text in zip(blank, map(str, kinds.values), strict=True)]
+        draft.names["kind"] = Names(kinds.codes, values)
     good = draft.verdicts == GOOD
     for verdict, reason in REASONS.items():
         rejects.add_lines(draft.lines[draft.verdicts == verdict], reason, _TIME_DETAILS[verdict])
     rejects.add_lines(
-        draft.lines[good & unnamed], "no_kind", "no field that the map names for kind holds a value"
+        draft.lines[good & unnamed],
+        "no_kind",
+        "no field that the map names for kind holds a value, and there is no message",
     )
     good &= ~unnamed
 
@@ -130,9 +143,20 @@ def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return table.to_batches()[0]
 
 
+def _blank(texts: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which texts are null, empty or nothing but white space."""
+    there = pc.and_not(pc.greater(pc.binary_length(texts), 0), pc.utf8_is_space(texts))
+    absent: np.ndarray[Any, np.dtype[np.bool_]] = ~pc.fill_null(there, False).to_numpy(zero_copy_only=False)
+    return absent
+
+
 def _dictionary(names: Names) -> pa.DictionaryArray:
     codes = names.array()
     values = names.values
+    if not isinstance(values, list):
+        if len(values) == 0 or pc.max(pc.binary_length(values)).as_py() <= MAX_NAME:
+            return pa.DictionaryArray.from_arrays(pa.array(codes), values)
+        values = values.to_pylist()
     if any(len(text) > MAX_NAME for text in values):
         values = [shorten(text) for text in values]
     array = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(values, pa.string()))

@@ -35,7 +35,7 @@ def decode_protobuf(body: bytes, signal: Signal, latest: int) -> Decoded:
     Raises:
         BodyError: 400 the framing is no OTLP protobuf; 413 more than MAX_RECORDS parts.
     """
-    rows = Rows(signal, latest)
+    rows = Rows(signal, latest, len(body))
     add = _add_log if signal is Signal.LOG else _add_span
     line = 0
     for _, resource_at, resource_end in _messages(body, 0, len(body), rows, field=1):

@@ -1,0 +1,254 @@
+"""What passes between the kernels that decode OTLP: records as spans of the body, a tape, columns and distinct names.
+
+Owns the arrays, their sizes and the words of the tape. Does not own the loops: ``otlp_kernels`` walks the bytes and fills
+``Walk``, ``otlp_column_kernels`` makes ``Columns`` of it, ``otlp_text_kernels`` writes the JSON that the tape describes.
+
+A word of the tape is ``op | length << 4 | start << 28``: texts stay where they are in the body, start and length say where.
+INTEGER and DOUBLE are followed by a word that is the number's 64 bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from guardian.decode.mapping import TEXT_COLUMNS
+from guardian.decode.otlp_keys import USES
+
+PLAIN, NOT_PLAIN, TOO_SMALL = range(3)
+"""How a kernel ended: done; something that it leaves to the slow decoder; a buffer was too small."""
+
+(
+    SKIP,
+    KEY,
+    TEXT,
+    HEX,
+    BASE64,
+    RAW,
+    INTEGER,
+    DOUBLE,
+    FIXED,
+    FIXED_KEY,
+    OPEN,
+    CLOSE,
+    OPEN_LIST,
+    CLOSE_LIST,
+    MESSAGE,
+) = range(15)
+"""Operations of the tape. KEY and TEXT are escaped; RAW is copied; the start of a FIXED or FIXED_KEY word is the number of a
+text of ``otlp_keys``; what follows MESSAGE goes to the body instead of ``attrs``."""
+
+NONE, STRING, BOOL, INT, REAL, LIST, OBJECT, OCTETS = range(8)
+"""Kinds of AnyValue: its field numbers, 0 = holds nothing."""
+
+DEPTH: Final = 16
+"""Deepest nesting of lists and objects in one value; the official decoder takes about 30."""
+ATTRIBUTES: Final = 128
+"""Most attributes of one record, resource or object; SDKs keep no more by default."""
+PROBES: Final = 64
+"""Longest search for a name: the hash has no key, and a sender who makes names collide gets the slow decoder."""
+
+RECORDS, SCOPES, PARTS, TAPE_USED, KNOWN_USED, FULL, KEYS, METAS = range(8)
+"""Places in ``Walk.meta``: how much was found, with parts as the slow decoder counts them; how far buffers are used, whether
+one was too small, how many names of objects are open."""
+
+(
+    TIME,
+    OTHER_TIME,
+    NUMBER,
+    STATUS_CODE,
+    TEXT_AT,
+    TEXT_END,
+    PARENT_AT,
+    PARENT_END,
+    NAME_AT,
+    NAME_END,
+    TRACE_AT,
+    TRACE_END,
+    SPAN_AT,
+    SPAN_END,
+    BODY_KIND,
+    BODY_AT,
+    BODY_END,
+    KNOWN_FROM,
+    KNOWN_TO,
+    TAPE_FROM,
+    TAPE_TO,
+    NAME_TAPE,
+    EVENTS_AT,
+    ORIGIN,
+    FIELDS,
+) = range(25)
+"""Columns of ``Walk.records``. Of a log: its time, the time it was observed, severity number, -, severity text, event name;
+of a span: its end and start, kind, status code, status message, name. NAME_TAPE is where the tape holds a span's name, EVENTS_AT where its
+first event lies in the body (0 = it has none); ORIGIN is a row of ``Walk.origins``."""
+
+(
+    RESOURCE_FROM,
+    RESOURCE_TO,
+    SCOPE_FROM,
+    SCOPE_TO,
+    SCOPE_AT,
+    SCOPE_END,
+    SHARED_FROM,
+    SHARED_TO,
+    MEMBERS,
+    ORIGIN_FIELDS,
+) = range(10)
+"""Columns of ``Walk.origins``: the resource's and the scope's part of the tape, the scope's name, the resource's attributes
+in ``known``, how many it has in all."""
+
+NAME_NUMBER, ATTRIBUTE_KIND, AT, END, BITS, WORD_FROM, WORD_TO, KNOWN_FIELDS = range(8)
+"""Columns of ``Walk.known``: which name, the value's kind, its text, its number, its part of the tape."""
+
+Array = np.ndarray[Any, Any]
+
+LOG_RECORD, SPAN_RECORD, STATUS_MESSAGE, LINK, SCOPE, RESOURCE, ENTITY, SPAN_EVENT = range(8)
+"""Messages of OTLP: rows of ``PLACES``."""
+IGNORED, ASCII, REFUSED, ATTRIBUTE, BODY, STATUS_PART, LINK_PART, ENTITY_PART, EVENT_PART = range(-1, -10, -1)
+"""What is done with a field that is not simply stored: passed over; passed over if it is ASCII; not plain; read as what it is."""
+
+
+def _places() -> Array:
+    fixed64, varint, octets = 1, 0, 2
+    fields: dict[int, dict[tuple[int, int], int]] = {
+        LOG_RECORD: {
+            (1, fixed64): TIME,
+            (2, varint): NUMBER,
+            (3, octets): TEXT_AT,
+            (5, octets): BODY,
+            (6, octets): ATTRIBUTE,
+            (9, octets): TRACE_AT,
+            (10, octets): SPAN_AT,
+            (11, fixed64): OTHER_TIME,
+            (12, octets): NAME_AT,
+        },
+        SPAN_RECORD: {
+            (1, octets): TRACE_AT,
+            (2, octets): SPAN_AT,
+            (3, octets): ASCII,
+            (4, octets): PARENT_AT,
+            (5, octets): NAME_AT,
+            (6, varint): NUMBER,
+            (7, fixed64): OTHER_TIME,
+            (8, fixed64): TIME,
+            (9, octets): ATTRIBUTE,
+            (11, octets): EVENT_PART,
+            (13, octets): LINK_PART,
+            (15, octets): STATUS_PART,
+        },
+        STATUS_MESSAGE: {(2, octets): TEXT_AT, (3, varint): STATUS_CODE},
+        LINK: {(3, octets): ASCII, (4, octets): REFUSED},
+        SCOPE: {(1, octets): SCOPE_AT, (2, octets): ASCII, (3, octets): REFUSED},
+        RESOURCE: {(1, octets): ATTRIBUTE, (3, octets): ENTITY_PART},
+        ENTITY: {(number, octets): ASCII for number in (1, 2, 3, 4)},
+        SPAN_EVENT: {(2, octets): NAME_AT, (3, octets): ATTRIBUTE},
+    }
+    places = np.full((len(fields), 256), IGNORED, np.int64)
+    for message, known in fields.items():
+        for (number, wire), place in known.items():
+            places[message, number << 3 | wire] = place
+    return places
+
+
+PLACES: Final = _places()
+"""For each message and tag (field number times eight plus wire type) the column that the field is stored in, or what is done
+with it. A known field with another wire type is as good as unknown, as for the official decoder."""
+
+
+class Walk(NamedTuple):
+    """What the bytes of a body hold, before anyone asks what it means."""
+
+    meta: Array
+    records: Array
+    """(n, FIELDS)"""
+    origins: Array
+    """(scopes, ORIGIN_FIELDS)"""
+    known: Array
+    """(m, KNOWN_FIELDS): the attributes whose names mean something."""
+    tape: Array
+    keys: Array
+    """Names of the objects that are open, to find repeated ones."""
+    stack: Array
+    """(DEPTH, 4) of the value at hand: its kind, where it continues, where it ends, its first name."""
+    shared: Array
+    """(ORIGIN_FIELDS,) of the resource at hand."""
+    spare: Array
+    """(FIELDS,) for an event."""
+
+
+class Columns(NamedTuple):
+    """Columns of n records."""
+
+    ts: Array
+    verdict: Array
+    outcome: Array
+    layer: Array
+    severity: Array
+    value: Array
+    codes: Array
+    """(6, n): for each of TEXT_COLUMNS the number of the name in order of first appearance."""
+    trace: Array
+    span: Array
+    found: Array
+    """(USES,): which attribute of the record at hand serves each use, −1 = none."""
+
+
+NAMES_USED, TEXT_USED, COUNTS = range(3)
+"""Places in ``Names.meta``: how many names there are, how many bytes; then how many names each column has."""
+
+
+class Interned(NamedTuple):
+    """Distinct names of all six columns, in order of first appearance; name k is ``text[ends[k - 1]:ends[k]]``."""
+
+    meta: Array
+    places: Array
+    """Open addressing: number of a name plus one, 0 = free."""
+    ends: Array
+    column: Array
+    code: Array
+    text: Array
+
+
+def walk(records: int, scopes: int, known: int, words: int) -> Walk:
+    """Room for what a body holds."""
+    return Walk(
+        np.zeros(METAS, np.int64),
+        np.empty((records, FIELDS), np.int64),
+        np.empty((scopes, ORIGIN_FIELDS), np.int64),
+        np.empty((known, KNOWN_FIELDS), np.int64),
+        np.empty(words, np.int64),
+        np.empty((DEPTH + 1) * ATTRIBUTES, np.int64),
+        np.empty((DEPTH, 4), np.int64),
+        np.zeros(ORIGIN_FIELDS, np.int64),
+        np.zeros(FIELDS, np.int64),
+    )
+
+
+def columns(records: int) -> Columns:
+    """Room for the columns of some records."""
+    return Columns(
+        np.empty(records, np.int64),
+        *(np.empty(records, np.int8) for _ in range(3)),
+        np.empty(records),
+        np.empty(records),
+        np.empty((len(TEXT_COLUMNS), records), np.int32),
+        np.zeros((records, 16), np.uint8),
+        np.zeros((records, 8), np.uint8),
+        np.empty(USES, np.int64),
+    )
+
+
+def interned(records: int, text_bytes: int) -> Interned:
+    """Room for the names of some records; each can bring six."""
+    count = len(TEXT_COLUMNS) * records
+    places = 1 << max(6, (2 * count - 1).bit_length())
+    return Interned(
+        np.zeros(COUNTS + len(TEXT_COLUMNS), np.int64),
+        np.zeros(places, np.int32),
+        np.empty(count, np.int64),
+        np.empty(count, np.int8),
+        np.empty(count, np.int32),
+        np.empty(text_bytes, np.uint8),
+    )
