@@ -7,7 +7,6 @@ its own, so that finding a name, or finding that it is none of them, costs one l
 
 from __future__ import annotations
 
-from itertools import count
 from typing import Any, Final
 
 import numpy as np

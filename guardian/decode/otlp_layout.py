@@ -16,8 +16,8 @@ import numpy as np
 from guardian.decode.mapping import TEXT_COLUMNS
 from guardian.decode.otlp_keys import USES
 
-PLAIN, NOT_PLAIN, TOO_SMALL = range(3)
-"""How a kernel ended: done; something that it leaves to the slow decoder; a buffer was too small."""
+PLAIN, NOT_PLAIN = range(2)
+"""How a kernel ended: done, or at something that it leaves to the slow decoder."""
 
 (
     SKIP,
@@ -44,15 +44,18 @@ NONE, STRING, BOOL, INT, REAL, LIST, OBJECT, OCTETS = range(8)
 
 DEPTH: Final = 16
 """Deepest nesting of lists and objects in one value; the official decoder takes about 30."""
-ATTRIBUTES: Final = 128
+MEMBERS: Final = 128
 """Most attributes of one record, resource or object; SDKs keep no more by default."""
 PROBES: Final = 64
 """Longest search for a name: the hash has no key, and a sender who makes names collide gets the slow decoder."""
 
-RECORDS, SCOPES, PARTS, TAPE_USED, KNOWN_USED, FULL, KEYS, METAS = range(8)
+RECORDS, SCOPES, PARTS, TAPE_USED, ATTRIBUTES_USED, FULL, KEYS, METAS = range(8)
 """Places in ``Walk.meta``: how much was found, with parts as the slow decoder counts them; how far buffers are used, whether
 one was too small, how many names of objects are open."""
 
+FIRST, LAST, WORDS_END = range(3)
+"""Columns of ``Walk.records`` and ``Walk.origins``: the attributes (of the record, of the resource) from FIRST to before LAST,
+and where their part of the tape ends."""
 (
     TIME,
     OTHER_TIME,
@@ -71,36 +74,21 @@ one was too small, how many names of objects are open."""
     BODY_KIND,
     BODY_AT,
     BODY_END,
-    KNOWN_FROM,
-    KNOWN_TO,
+    EVENTS_AT,
     TAPE_FROM,
     TAPE_TO,
-    NAME_TAPE,
-    EVENTS_AT,
     ORIGIN,
     FIELDS,
-) = range(25)
+) = range(3, 25)
 """Columns of ``Walk.records``. Of a log: its time, the time it was observed, severity number, -, severity text, event name;
-of a span: its end and start, kind, status code, status message, name. NAME_TAPE is where the tape holds a span's name, EVENTS_AT where its
-first event lies in the body (0 = it has none); ORIGIN is a row of ``Walk.origins``."""
+of a span: its end and start, kind, status code, status message, name. EVENTS_AT is where its first event lies in the body
+(0 = it has none); behind WORDS_END the tape holds its name. ORIGIN is a row of ``Walk.origins``."""
+SCOPE_AT, SCOPE_END, RESOURCE_FROM, RESOURCE_TO, SCOPE_FROM, SCOPE_TO, ORIGIN_FIELDS = range(3, 10)
+"""Columns of ``Walk.origins``: the scope's name, the resource's and the scope's part of the tape."""
 
-(
-    RESOURCE_FROM,
-    RESOURCE_TO,
-    SCOPE_FROM,
-    SCOPE_TO,
-    SCOPE_AT,
-    SCOPE_END,
-    SHARED_FROM,
-    SHARED_TO,
-    MEMBERS,
-    ORIGIN_FIELDS,
-) = range(10)
-"""Columns of ``Walk.origins``: the resource's and the scope's part of the tape, the scope's name, the resource's attributes
-in ``known``, how many it has in all."""
-
-NAME_NUMBER, ATTRIBUTE_KIND, AT, END, BITS, WORD_FROM, WORD_TO, KNOWN_FIELDS = range(8)
-"""Columns of ``Walk.known``: which name, the value's kind, its text, its number, its part of the tape."""
+KEY_AT, KEY_END, VALUE_KIND, AT, END, WORDS_FROM, ATTRIBUTE_FIELDS = range(7)
+"""Columns of ``Walk.attributes``: the name, the value's kind, its text (END is the value itself of a number or truth value,
+as 64 bits), where its words begin on the tape."""
 
 Array = np.ndarray[Any, Any]
 
@@ -165,8 +153,8 @@ class Walk(NamedTuple):
     """(n, FIELDS)"""
     origins: Array
     """(scopes, ORIGIN_FIELDS)"""
-    known: Array
-    """(m, KNOWN_FIELDS): the attributes whose names mean something."""
+    attributes: Array
+    """(m, ATTRIBUTE_FIELDS)"""
     tape: Array
     keys: Array
     """Names of the objects that are open, to find repeated ones."""
@@ -193,10 +181,16 @@ class Columns(NamedTuple):
     span: Array
     found: Array
     """(USES,): which attribute of the record at hand serves each use, −1 = none."""
+    here: Array
+    """(HERE,): what the records of the resource and scope at hand share."""
 
 
-NAMES_USED, TEXT_USED, COUNTS = range(3)
-"""Places in ``Names.meta``: how many names there are, how many bytes; then how many names each column has."""
+NAMES_USED, TEXT_USED, NO_ROOM, COUNTS = range(4)
+"""Places in ``Interned.meta``: how many names there are, how many bytes, whether there were too few; then how many names each
+column has."""
+
+SOURCE_ATTRIBUTE, TARGET_ATTRIBUTE, ORIGIN_LAYER, SOURCE_CODE, TARGET_CODE, HERE = range(6)
+"""Places in ``Columns.here``; a code is −1 until a record needs the name."""
 
 
 class Interned(NamedTuple):
@@ -211,15 +205,15 @@ class Interned(NamedTuple):
     text: Array
 
 
-def walk(records: int, scopes: int, known: int, words: int) -> Walk:
+def walk(records: int, scopes: int, attributes: int, words: int) -> Walk:
     """Room for what a body holds."""
     return Walk(
         np.zeros(METAS, np.int64),
         np.empty((records, FIELDS), np.int64),
         np.empty((scopes, ORIGIN_FIELDS), np.int64),
-        np.empty((known, KNOWN_FIELDS), np.int64),
+        np.empty((attributes, ATTRIBUTE_FIELDS), np.int64),
         np.empty(words, np.int64),
-        np.empty((DEPTH + 1) * ATTRIBUTES, np.int64),
+        np.empty((DEPTH + 1) * MEMBERS, np.int64),
         np.empty((DEPTH, 4), np.int64),
         np.zeros(ORIGIN_FIELDS, np.int64),
         np.zeros(FIELDS, np.int64),
@@ -237,6 +231,7 @@ def columns(records: int) -> Columns:
         np.zeros((records, 16), np.uint8),
         np.zeros((records, 8), np.uint8),
         np.empty(USES, np.int64),
+        np.empty(HERE, np.int64),
     )
 
 
