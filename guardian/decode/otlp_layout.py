@@ -247,3 +247,30 @@ def interned(records: int, text_bytes: int) -> Interned:
         np.empty(count, np.int32),
         np.empty(text_bytes, np.uint8),
     )
+
+
+DOUBLES_USED, NO_SPACE = range(2)
+"""Places in ``Output.meta``: how many doubles were left out, whether the room was too small."""
+
+
+class Output(NamedTuple):
+    """Texts of n records, one after the other, but for their doubles."""
+
+    data: Array
+    ends: Array
+    """(n + 1,): where each text begins, and the last ends."""
+    places: Array
+    """Where a double belongs."""
+    bits: Array
+    meta: Array
+
+
+def output(records: int, text_bytes: int, doubles: int) -> Output:
+    """Room for the texts of some records."""
+    return Output(
+        np.empty(text_bytes, np.uint8),
+        np.zeros(records + 1, np.int32),
+        np.empty(doubles, np.int64),
+        np.empty(doubles, np.int64),
+        np.zeros(2, np.int64),
+    )
