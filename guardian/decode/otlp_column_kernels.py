@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from guardian.decode import conventions
+from guardian.decode import conventions, times
 from guardian.decode import otlp_keys as names
 from guardian.decode import otlp_layout as to
-from guardian.decode import times
 from guardian.decode.columns import EARLIEST
 from guardian.decode.draft import MAX_NAME
 from guardian.events import Outcome
@@ -218,6 +217,8 @@ def _sort(body: Any, row: Any, is_log: Any, walk: Any, found: Any) -> Any:
         if kind in (to.REAL, to.OCTETS):
             return False
         if use == names.KIND and rank == np.uint64(0) and is_log:
+            if kind > to.INT or row[to.NAME_END] > row[to.NAME_AT]:
+                return False  # its text would go unchecked
             _drop(walk, i, row)
         shift = np.uint64(5 * use)
         if _has_text(attribute) and (found[use] < 0 or rank < best >> shift & np.uint64(31)):
@@ -493,10 +494,8 @@ def make_columns(
                 columns.value[r] = number * 1e-9
                 if not math.isnan(number):
                     _drop(walk, found[names.DURATION], row)
-        if (
-            outcome == NOWHERE
-            or end == NOWHERE
-            or (found[names.SCOPE_NAME] >= 0 and origin[to.SCOPE_END] > origin[to.SCOPE_AT])
+        if NOWHERE in (outcome, end) or (
+            found[names.SCOPE_NAME] >= 0 and origin[to.SCOPE_END] > origin[to.SCOPE_AT]
         ):
             return
         columns.outcome[r] = outcome

@@ -16,6 +16,7 @@ import numpy as np
 
 from guardian.decode import otlp_keys as names
 from guardian.decode import otlp_layout as to
+from guardian.decode.columns import MAX_RECORDS
 from guardian.decode.otlp import MAX_RECORD_BYTES
 from scoring.compilation import I8, IN_U1, array, jit, kernel, named
 
@@ -342,7 +343,7 @@ def _log(body: Any, at: Any, end: Any, row: Any, walk: Any) -> Any:
         _push(walk, to.MESSAGE)
     if kind == to.STRING:
         _text(walk, to.RAW, start, stop)
-    return kind <= to.STRING or _value(body, kind, start, stop, walk)
+    return kind <= to.STRING or (kind != to.REAL and _value(body, kind, start, stop, walk))
 
 
 @jit
@@ -397,7 +398,7 @@ def _records(body: Any, at: Any, end: Any, is_span: Any, origin: Any, walk: Any)
                 return False
             row[to.TAPE_TO] = meta[to.TAPE_USED]
             meta[to.RECORDS] += 1
-    return True
+    return meta[to.RECORDS] > first  # else nobody would check the texts of the scope
 
 
 @kernel(IN_U1, I8, WALK_TYPE, array(I8))
@@ -450,4 +451,6 @@ def walk_otlp(body: Any, is_span: Any, walk: Any, out: Any) -> None:
                 if not _records(body, start, here, is_span, origin, walk):
                     return
                 meta[to.SCOPES] += 1
+        if meta[to.SCOPES] == first or meta[to.PARTS] > MAX_RECORDS:
+            return
     out[0] = to.PLAIN

@@ -224,7 +224,9 @@ def columns(records: int) -> Columns:
     """Room for the columns of some records."""
     return Columns(
         np.empty(records, np.int64),
-        *(np.empty(records, np.int8) for _ in range(3)),
+        np.empty(records, np.int8),
+        np.empty(records, np.int8),
+        np.empty(records, np.int8),
         np.empty(records),
         np.empty(records),
         np.empty((len(TEXT_COLUMNS), records), np.int32),

@@ -15,6 +15,7 @@ from guardian.decode import otlp_layout as to
 from scoring.compilation import I8, IN_U1, array, jit, kernel, named, types
 
 I4, U1 = types.int32, types.uint8
+IN_I8: Final = array(I8, readonly=True)
 WALK_TYPE: Final = named(to.Walk, *(array(I8, dimensions) for dimensions in (1, 2, 2, 2, 1, 1, 2, 1, 1)))
 OUTPUT_TYPE: Final = named(to.Output, array(U1), array(I4), array(I8), array(I8), array(I8))
 
@@ -235,3 +236,28 @@ def write_texts(body: Any, walk: Any, tail: Any, attrs: Any, messages: Any, out:
             return
         messages.ends[r + 1] = message_at
     out[0] = to.PLAIN
+
+
+@kernel(IN_U1, IN_I8, IN_U1, IN_I8, array(U1))
+def fill_doubles(data: Any, places: Any, numbers: Any, stops: Any, out: Any) -> None:
+    """The texts with their doubles, which ``write_texts`` left out.
+
+    Shapes: data (m,); places (k,), rising, where numbers belong in data; numbers: k texts with a comma between each two; stops
+        (k,): where each of them ends; out (m + all numbers without commas,).
+    Units: places in bytes.
+    Cost: about 1 ns a byte.
+    Source: none; it copies.
+    Difference: none.
+    """
+    at, before, first = 0, 0, 0
+    for k in range(places.shape[0]):
+        for i in range(before, places[k]):
+            out[at] = data[i]
+            at += 1
+        for i in range(first, stops[k]):
+            out[at] = numbers[i]
+            at += 1
+        before, first = places[k], stops[k] + 1
+    for i in range(before, data.shape[0]):
+        out[at] = data[i]
+        at += 1
