@@ -29,7 +29,7 @@ COLUMNS_TYPE: Final = named(
     array(I8),
     array(I8),
 )
-INTERNED_TYPE: Final = named(to.Interned, *(array(kind) for kind in (I8, I4, I8, I1, I4, U1)))
+INTERNED_TYPE: Final = named(to.Interned, array(I8), array(I8), array(I4, 2), array(U1))
 
 UNKNOWN, SUCCESS, FAILURE, DENIED = (int(each) for each in Outcome)
 SERVER, CONSUMER = conventions.SERVER_KINDS
@@ -56,8 +56,12 @@ def _known(body: Any, start: Any, stop: Any) -> Any:
     first = names.KEY_STARTS[found]
     if names.KEY_STARTS[found + 1] - first != length:
         return -1
-    for i in range(length):
-        if names.KEY_DATA[first + i] != body[start + i]:
+    key, text = (
+        np.uint64(first),
+        np.uint64(start),
+    )  # unsigned: signed places are checked for counting from the end
+    for i in range(np.uint64(length)):
+        if names.KEY_DATA[key + i] != body[text + i]:
             return -1
     return found
 
@@ -109,10 +113,11 @@ def _is_blank(body: Any, start: Any, stop: Any) -> Any:
 @jit
 def _put(source: Any, start: Any, stop: Any, at: Any, interned: Any) -> Any:
     """Copy bytes behind the texts of the names; where the copy ends, −1 = no room."""
-    if at < 0 or at + stop - start > interned.text.shape[0]:
+    if at < 0 or at + stop - start + 8 > interned.text.shape[0]:
         return -1
-    for i in range(stop - start):
-        interned.text[at + i] = source[start + i]
+    first, to_first = np.uint64(start), np.uint64(at)
+    for i in range(np.uint64(stop - start)):
+        interned.text[to_first + i] = source[first + i]
     return at + stop - start
 
 
@@ -128,7 +133,7 @@ def _put_value(body: Any, kind: Any, start: Any, end: Any, at: Any, interned: An
         return _put(body, start, end, at, interned)
     if kind == to.BOOL:
         return _put_fixed(names.TRUE if end != 0 else names.FALSE, at, interned)
-    if at < 0 or at + 20 > interned.text.shape[0]:
+    if at < 0 or at + 28 > interned.text.shape[0]:
         return -1
     number = np.uint64(end)
     if end < 0:
@@ -146,35 +151,60 @@ def _put_value(body: Any, kind: Any, start: Any, end: Any, at: Any, interned: An
 
 
 @jit
+def _eight(text: Any, at: Any) -> Any:
+    value = np.uint64(0)
+    for i in range(np.uint64(8)):
+        value |= np.uint64(text[at + i]) << (np.uint64(8) * i)
+    return value
+
+
+@jit
 def _code(column: Any, end: Any, interned: Any) -> Any:
-    """Number of the name that stands behind the texts up to ``end`` among its column's; −1 when it is not to be found."""
-    meta, text = interned.meta, interned.text
-    start = meta[to.TEXT_USED]
-    if end < 0:
+    """Number of the name that stands behind the texts up to ``end`` among its column's; −1 when it is not to be found.
+
+    ``text`` has eight bytes to spare behind every end, so that words can be read whole.
+    """
+    meta, text, entries = interned.meta, interned.text, interned.entries
+    start, used = meta[to.TEXT_USED], meta[to.NAMES_USED]
+    if end < 0 or 4 * used >= 3 * interned.places.shape[0]:
         meta[to.NO_ROOM] = 1
         return -1
-    h = np.uint64(0xCBF29CE484222325) + np.uint64(column)
-    for i in range(start, end):
-        h = (h ^ np.uint64(text[i])) * np.uint64(0x100000001B3)
-    mask = interned.places.shape[0] - 1
-    at = np.int64((h ^ (h >> np.uint64(29))) & np.uint64(mask))
+    here, length = np.uint64(start), end - start
+    whole, rest = np.uint64(length & ~7), np.uint64(8 * (length & 7))
+    mask = (np.uint64(1) << rest) - np.uint64(1)
+    last = _eight(text, here + whole) & mask
+    h = np.uint64(length << 3 | column) * np.uint64(0x9E3779B97F4A7C15)
+    for word in range(np.uint64(0), whole, np.uint64(8)):
+        h = (h ^ _eight(text, here + word)) * np.uint64(0xD6E8FEB86659FD93)
+        h ^= h >> np.uint64(32)
+    h = (h ^ last) * np.uint64(0xD6E8FEB86659FD93)
+    h ^= h >> np.uint64(32)
+    places = interned.places.shape[0] - 1
+    at = np.int64(h & np.uint64(places))
+    tag = np.int64(h >> np.uint64(32)) << 32
     for _ in range(to.PROBES):
-        entry = np.int64(interned.places[at]) - 1
-        if entry < 0:
-            entry, code = meta[to.NAMES_USED], meta[to.COUNTS + column]
-            interned.places[at] = entry + 1
-            interned.ends[entry], interned.column[entry], interned.code[entry] = end, column, code
-            meta[to.NAMES_USED], meta[to.COUNTS + column], meta[to.TEXT_USED] = entry + 1, code + 1, end
+        place = interned.places[at]
+        if place == 0:
+            code = meta[to.COUNTS + column]
+            interned.places[at] = tag | (used + 1)
+            entry = entries[used]
+            entry[to.NAME_START], entry[to.NAME_LENGTH], entry[to.COLUMN], entry[to.CODE] = (
+                start,
+                length,
+                column,
+                code,
+            )
+            meta[to.NAMES_USED], meta[to.COUNTS + column], meta[to.TEXT_USED] = used + 1, code + 1, end
             return code
-        if interned.column[entry] == column:
-            first = interned.ends[entry - 1] if entry > 0 else 0
-            if interned.ends[entry] - first == end - start:
-                same = 0
-                while same < end - start and text[first + same] == text[start + same]:
-                    same += 1
-                if same == end - start:
-                    return np.int64(interned.code[entry])
-        at = (at + 1) & mask
+        if place >> 32 == tag >> 32:
+            entry = entries[(place & 0xFFFFFFFF) - 1]
+            if entry[to.COLUMN] == column and entry[to.NAME_LENGTH] == length:
+                there, same = np.uint64(entry[to.NAME_START]), np.uint64(0)
+                while same < whole and _eight(text, there + same) == _eight(text, here + same):
+                    same += np.uint64(8)
+                if same == whole and _eight(text, there + whole) & mask == last:
+                    return np.int64(entry[to.CODE])
+        at = (at + 1) & places
     return -1
 
 
@@ -202,7 +232,7 @@ def _sort(body: Any, row: Any, is_log: Any, walk: Any, found: Any) -> Any:
     """Find for each use the first attribute that serves it; whether all is plain. An event's name is dropped."""
     for use in range(names.USES):
         found[use] = -1
-    best = np.uint64(0)  # four bits a use: the rank of what was found
+    best = np.uint64(0)  # five bits a use: the rank of what was found
     for i in range(row[to.FIRST], row[to.LAST]):
         attribute = walk.attributes[i]
         number = _known(body, attribute[to.KEY_AT], attribute[to.KEY_END])
@@ -336,7 +366,7 @@ def _origin(body: Any, origin: Any, walk: Any, here: Any) -> Any:
     here[to.SOURCE_ATTRIBUTE], here[to.TARGET_ATTRIBUTE], here[to.ORIGIN_LAYER] = -1, -1, -1
     here[to.SOURCE_CODE], here[to.TARGET_CODE] = -1, -1
     kept = origin[to.LAST] - origin[to.FIRST]
-    source_rank, target_rank = np.int64(99), np.int64(99)
+    source_rank, target_rank = 99, 99
     for i in range(origin[to.FIRST], origin[to.LAST]):
         attribute = walk.attributes[i]
         number = _known(body, attribute[to.KEY_AT], attribute[to.KEY_END])

@@ -52,8 +52,9 @@ def decode_plain(body: bytes, signal: Signal, latest: int) -> Decoded | None:
     if used + len(attrs.buffers()[2]) + len(messages.buffers()[2]) > room:
         return None
     count = int(interned.meta[to.NAMES_USED])
+    entries = interned.entries[:count]
     offsets = np.zeros(count + 1, np.int32)
-    offsets[1:] = interned.ends[:count]
+    np.cumsum(entries[:, to.NAME_LENGTH], out=offsets[1:])
     names = pa.Array.from_buffers(
         pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(interned.text[:used])]
     )
@@ -67,7 +68,7 @@ def decode_plain(body: bytes, signal: Signal, latest: int) -> Decoded | None:
         ts=columns.ts,
         verdicts=columns.verdict,
         names={
-            name: Names(columns.codes[column], names.filter(pa.array(interned.column[:count] == column)))
+            name: Names(columns.codes[column], names.filter(pa.array(entries[:, to.COLUMN] == column)))
             for column, name in enumerate(TEXT_COLUMNS)
         },
         outcome=columns.outcome,
@@ -109,15 +110,15 @@ def _walked(octets: Bytes, signal: Signal, room: int, out: Any) -> to.Walk | Non
 def _named(
     octets: Bytes, signal: Signal, latest: int, walk: to.Walk, columns: to.Columns, room: int, out: Any
 ) -> to.Interned | None:
-    size = len(octets) // 2 + 4096
+    size, names = len(octets) // 2 + 4096, 2 * int(walk.meta[to.RECORDS]) + 64
     while True:
-        interned = to.interned(int(walk.meta[to.RECORDS]), min(size, room))
+        interned = to.interned(names, min(size, room))
         make_columns(octets, int(signal is Signal.SPAN), latest, walk, columns, interned, out)
         if out[0] == to.PLAIN:
             return interned
-        if not interned.meta[to.NO_ROOM] or size >= room:
+        if not interned.meta[to.NO_ROOM] or size >= _GROWTH * room:
             return None
-        size *= _GROWTH
+        size, names = _GROWTH * size, _GROWTH * names
 
 
 def _written(octets: Bytes, walk: to.Walk, room: int, out: Any) -> tuple[pa.Array, pa.Array] | None:

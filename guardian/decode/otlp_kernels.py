@@ -33,7 +33,7 @@ def _varint(body: Any, at: Any, end: Any) -> Any:
     for i in range(10):
         if at >= end:
             break
-        octet = body[at]
+        octet = body[np.uint64(at)]
         at += 1
         value |= np.uint64(octet & 0x7F) << np.uint64(7 * i)
         if octet < 0x80:
@@ -46,33 +46,39 @@ def _varint(body: Any, at: Any, end: Any) -> Any:
 @jit
 def _field(body: Any, at: Any, end: Any) -> Any:
     """The tag at ``at``, and where the content begins and ends; the end is −1 when it is broken or a group."""
-    if at + 1 < end and body[at] < 0x80 and body[at + 1] < 0x80 and body[at] & 7 == 2 and body[at] >= 8:
-        stop = at + 2 + np.int64(body[at + 1])
-        return np.int64(body[at]), at + 2, stop if stop <= end else -1
-    tag, start = _varint(body, at, end)
-    if start < 0 or start - at > 5 or tag < np.uint64(8) or tag > np.uint64(0xFFFFFFFF):
+    if at >= end:
         return 0, at, -1
-    wire = np.int64(tag & np.uint64(7))
+    tag, start = np.int64(body[np.uint64(at)]), at + 1
+    if tag >= 0x80:
+        long, start = _varint(body, at, end)
+        if start < 0 or start - at > 5 or long > np.uint64(0xFFFFFFFF):
+            return 0, at, -1
+        tag = np.int64(long)
+    wire = tag & 7
     stop = np.int64(-1)
     if wire == 2:
-        size, after = _varint(body, start, end)
-        if after >= 0 and after - start <= 5 and size <= np.uint64(end - after):
-            start = after
-            stop = after + np.int64(size)
+        if start < end and body[np.uint64(start)] < 0x80:
+            stop = start + 1 + np.int64(body[np.uint64(start)])
+            start += 1
+        else:
+            size, after = _varint(body, start, end)
+            if after >= 0 and after - start <= 5 and size <= np.uint64(end - after):
+                start = after
+                stop = after + np.int64(size)
     elif wire == 0:
         _, stop = _varint(body, start, end)
     elif wire == 1:
         stop = start + 8
     elif wire == 5:
         stop = start + 4
-    return np.int64(tag), start, stop if stop <= end else -1
+    return tag, start, stop if stop <= end and tag >= 8 else -1
 
 
 @jit
 def _eight(body: Any, at: Any) -> Any:
-    value = np.uint64(0)
+    value, first = np.uint64(0), np.uint64(at)
     for i in range(8):
-        value |= np.uint64(body[at + i]) << np.uint64(8 * i)
+        value |= np.uint64(body[first + np.uint64(i)]) << np.uint64(8 * i)
     return value
 
 
@@ -140,7 +146,7 @@ def _is_new(body: Any, walk: Any, first: Any, start: Any, stop: Any) -> Any:
         if walk.keys[i] & 0xFFFFFF == length:
             other = walk.keys[i] >> 24
             same = length
-            while same > 0 and body[other + same - 1] == body[start + same - 1]:
+            while same > 0 and body[np.uint64(other + same - 1)] == body[np.uint64(start + same - 1)]:
                 same -= 1
             if same == 0:
                 return False
@@ -236,7 +242,7 @@ def _store(body: Any, tag: Any, start: Any, stop: Any, place: Any, row: Any) -> 
     """Keep a field, its number or where it begins and ends, or pass it over; whether it is plain."""
     if place == to.ASCII:
         octets = np.uint8(0)
-        for i in range(start, stop):
+        for i in range(np.uint64(start), np.uint64(stop)):
             octets |= body[i]
         return octets < 0x80
     if place < 0:

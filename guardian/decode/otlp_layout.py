@@ -193,15 +193,18 @@ SOURCE_ATTRIBUTE, TARGET_ATTRIBUTE, ORIGIN_LAYER, SOURCE_CODE, TARGET_CODE, HERE
 """Places in ``Columns.here``; a code is −1 until a record needs the name."""
 
 
+NAME_START, NAME_LENGTH, COLUMN, CODE, NAME_FIELDS = range(5)
+"""Columns of ``Interned.entries``."""
+
+
 class Interned(NamedTuple):
-    """Distinct names of all six columns, in order of first appearance; name k is ``text[ends[k - 1]:ends[k]]``."""
+    """Distinct names of all six columns, in order of first appearance."""
 
     meta: Array
     places: Array
-    """Open addressing: number of a name plus one, 0 = free."""
-    ends: Array
-    column: Array
-    code: Array
+    """Open addressing: 32 bits of the name's hash, then its number plus one; 0 = free."""
+    entries: Array
+    """(m, NAME_FIELDS): where its text lies, in which column it is, and its number there."""
     text: Array
 
 
@@ -237,16 +240,13 @@ def columns(records: int) -> Columns:
     )
 
 
-def interned(records: int, text_bytes: int) -> Interned:
-    """Room for the names of some records; each can bring six."""
-    count = len(TEXT_COLUMNS) * records
-    places = 1 << max(6, (2 * count - 1).bit_length())
+def interned(names: int, text_bytes: int) -> Interned:
+    """Room for some names, in a table that is never more than three quarters full."""
+    places = 1 << max(6, (4 * names // 3).bit_length())
     return Interned(
         np.zeros(COUNTS + len(TEXT_COLUMNS), np.int64),
-        np.zeros(places, np.int32),
-        np.empty(count, np.int64),
-        np.empty(count, np.int8),
-        np.empty(count, np.int32),
+        np.zeros(places, np.int64),
+        np.empty((3 * places // 4 + 1, NAME_FIELDS), np.int32),
         np.empty(text_bytes, np.uint8),
     )
 

@@ -34,12 +34,16 @@ def _quoted(source: Any, start: Any, length: Any, out: Any, at: Any) -> Any:
     if at + length + 2 > out.shape[0]:
         return -1
     out[at] = 0x22
-    special = False
-    for i in range(length):
-        octet = source[start + i]
-        out[at + 1 + i] = octet
-        special |= (octet < 0x20) | (octet == 0x22) | (octet == 0x5C)
-    if not special:
+    first, to_first = (
+        np.uint64(start),
+        np.uint64(at + 1),
+    )  # unsigned: signed places are checked for counting from the end
+    special = np.uint8(0)
+    for i in range(np.uint64(length)):
+        octet = source[first + i]
+        out[to_first + i] = octet
+        special |= np.uint8(octet < 0x20) | np.uint8(octet == 0x22) | np.uint8(octet == 0x5C)
+    if special == 0:
         out[at + 1 + length] = 0x22
         return at + length + 2
     if at + 6 * length + 2 > out.shape[0]:
@@ -118,8 +122,9 @@ def _integer(value: Any, out: Any, at: Any) -> Any:
 def _copied(source: Any, start: Any, length: Any, out: Any, at: Any) -> Any:
     if at + length > out.shape[0]:
         return -1
-    for i in range(length):
-        out[at + i] = source[start + i]
+    first, to_first = np.uint64(start), np.uint64(at)
+    for i in range(np.uint64(length)):
+        out[to_first + i] = source[first + i]
     return at + length
 
 
