@@ -21,7 +21,7 @@ from guardian.events import Outcome
 from scoring.compilation import F8, I8, IN_U1, array, jit, kernel, named, types
 
 I1, I4, U1 = types.int8, types.int32, types.uint8
-WALK_TYPE: Final = named(to.Walk, *(array(I8, dimensions) for dimensions in (1, 2, 2, 2, 1, 1, 2, 1, 1)))
+WALK_TYPE: Final = named(to.Walk, *(array(I8, dimensions) for dimensions in (1, 2, 2, 2, 1, 1, 1)))
 COLUMNS_TYPE: Final = named(
     to.Columns,
     *(array(kind) for kind in (I8, I1, I1, I1, F8, F8)),
@@ -219,22 +219,21 @@ def _has_text(attribute: Any) -> Any:
 
 
 @jit
-def _drop(walk: Any, i: Any, row: Any) -> None:
+def _drop(attributes: Any, tape: Any, i: Any, row: Any) -> None:
     """Take an attribute off the tape."""
-    attributes = walk.attributes
     end = attributes[i + 1, to.WORDS_FROM] if i + 1 < row[to.LAST] else row[to.WORDS_END]
     for at in range(attributes[i, to.WORDS_FROM], end):
-        walk.tape[at] = to.SKIP
+        tape[at] = to.SKIP
 
 
 @jit
-def _sort(body: Any, row: Any, is_log: Any, walk: Any, found: Any) -> Any:
+def _sort(body: Any, row: Any, is_log: Any, attributes: Any, tape: Any, found: Any) -> Any:
     """Find for each use the first attribute that serves it; whether all is plain. An event's name is dropped."""
     for use in range(names.USES):
         found[use] = -1
     best = np.uint64(0)  # five bits a use: the rank of what was found
     for i in range(row[to.FIRST], row[to.LAST]):
-        attribute = walk.attributes[i]
+        attribute = attributes[i]
         number = _known(body, attribute[to.KEY_AT], attribute[to.KEY_END])
         use = names.KEY_USE[number] if number >= 0 else np.int64(-1)
         if use < 0:
@@ -249,7 +248,7 @@ def _sort(body: Any, row: Any, is_log: Any, walk: Any, found: Any) -> Any:
         if use == names.KIND and rank == np.uint64(0) and is_log:
             if kind > to.INT or row[to.NAME_END] > row[to.NAME_AT]:
                 return False  # its text would go unchecked
-            _drop(walk, i, row)
+            _drop(attributes, tape, i, row)
         shift = np.uint64(5 * use)
         if _has_text(attribute) and (found[use] < 0 or rank < best >> shift & np.uint64(31)):
             found[use] = i
@@ -283,12 +282,12 @@ def _number(body: Any, attribute: Any) -> Any:
 
 
 @jit
-def _outcome(body: Any, walk: Any, found: Any) -> Any:
+def _outcome(body: Any, attributes: Any, found: Any) -> Any:
     """How it ended, as the attributes say; NOWHERE = not plain."""
     for use in (names.STATUS, names.OLD_STATUS, names.GRPC_STATUS):
         if found[use] < 0:
             continue
-        number, plain = _number(body, walk.attributes[found[use]])
+        number, plain = _number(body, attributes[found[use]])
         if not plain:
             return NOWHERE
         if use == names.GRPC_STATUS:
@@ -299,7 +298,7 @@ def _outcome(body: Any, walk: Any, found: Any) -> Any:
         elif number >= 100.0:
             return DENIED if number in (401.0, 403.0) else FAILURE if number >= 400.0 else SUCCESS
     if found[names.OUTCOME] >= 0:
-        stated = walk.attributes[found[names.OUTCOME]]
+        stated = attributes[found[names.OUTCOME]]
         if stated[to.VALUE_KIND] == to.STRING:
             outcome = _word_number(
                 body,
@@ -313,7 +312,7 @@ def _outcome(body: Any, walk: Any, found: Any) -> Any:
                 return outcome
     for use in (names.ERROR, names.EXCEPTION):
         if found[use] >= 0:
-            error = walk.attributes[found[use]]
+            error = attributes[found[use]]
             if error[to.VALUE_KIND] > to.INT:
                 return NOWHERE
             if _has_text(error) and (error[to.VALUE_KIND] == to.STRING or error[to.END] != 0):
@@ -351,24 +350,24 @@ def _id(body: Any, start: Any, stop: Any, out: Any) -> None:
 
 
 @jit
-def _name(body: Any, i: Any, column: Any, walk: Any, interned: Any) -> Any:
+def _name(body: Any, i: Any, column: Any, attributes: Any, interned: Any) -> Any:
     """Code of an attribute's text in a column; of the empty name if there is no attribute."""
     at = interned.meta[to.TEXT_USED]
     if i >= 0:
-        attribute = walk.attributes[i]
+        attribute = attributes[i]
         at = _put_value(body, attribute[to.VALUE_KIND], attribute[to.AT], attribute[to.END], at, interned)
     return _code(column, at, interned)
 
 
 @jit
-def _origin(body: Any, origin: Any, walk: Any, here: Any) -> Any:
+def _origin(body: Any, origin: Any, attributes: Any, tape: Any, here: Any) -> Any:
     """Find what the records of a resource and scope share; whether it is plain. The service's name is dropped."""
     here[to.SOURCE_ATTRIBUTE], here[to.TARGET_ATTRIBUTE], here[to.ORIGIN_LAYER] = -1, -1, -1
     here[to.SOURCE_CODE], here[to.TARGET_CODE] = -1, -1
     kept = origin[to.LAST] - origin[to.FIRST]
     source_rank, target_rank = 99, 99
     for i in range(origin[to.FIRST], origin[to.LAST]):
-        attribute = walk.attributes[i]
+        attribute = attributes[i]
         number = _known(body, attribute[to.KEY_AT], attribute[to.KEY_END])
         if number < 0:
             continue
@@ -380,7 +379,7 @@ def _origin(body: Any, origin: Any, walk: Any, here: Any) -> Any:
         if attribute[to.VALUE_KIND] in (to.REAL, to.OCTETS):
             return False
         if source == 0:
-            _drop(walk, i, origin)
+            _drop(attributes, tape, i, origin)
             kept -= 1
         if _has_text(attribute) and 0 <= source < source_rank:
             here[to.SOURCE_ATTRIBUTE], source_rank = i, source
@@ -392,15 +391,15 @@ def _origin(body: Any, origin: Any, walk: Any, here: Any) -> Any:
 
 
 @jit
-def _log_kind(body: Any, row: Any, origin: Any, found: Any, walk: Any, interned: Any) -> Any:
+def _log_kind(body: Any, row: Any, origin: Any, found: Any, attributes: Any, tape: Any, interned: Any) -> Any:
     """Put the kind of a log record behind the names; where it ends, NOWHERE = not plain."""
     at = interned.meta[to.TEXT_USED]
     if row[to.NAME_END] > row[to.NAME_AT]:
         return _put(body, row[to.NAME_AT], row[to.NAME_END], at, interned)
     i = found[names.KIND]
     if i >= 0:
-        _drop(walk, i, row)
-        attribute = walk.attributes[i]
+        _drop(attributes, tape, i, row)
+        attribute = attributes[i]
         return _put_value(body, attribute[to.VALUE_KIND], attribute[to.AT], attribute[to.END], at, interned)
     if row[to.BODY_KIND] == to.STRING:
         blank = _is_blank(body, row[to.BODY_AT], row[to.BODY_END])
@@ -422,7 +421,7 @@ def _log_kind(body: Any, row: Any, origin: Any, found: Any, walk: Any, interned:
 
 
 @jit
-def _span_kind(body: Any, row: Any, found: Any, walk: Any, interned: Any) -> Any:
+def _span_kind(body: Any, row: Any, found: Any, attributes: Any, tape: Any, interned: Any) -> Any:
     """As ``_log_kind``, of a span. The span's name is dropped where it says no more than the kind."""
     start = interned.meta[to.TEXT_USED]
     name, name_end = row[to.NAME_AT], row[to.NAME_END]
@@ -433,12 +432,12 @@ def _span_kind(body: Any, row: Any, found: Any, walk: Any, interned: Any) -> Any
         end = start
         method = found[names.METHOD]
         if method >= 0:
-            attribute = walk.attributes[method]
+            attribute = attributes[method]
             end = _put_value(
                 body, attribute[to.VALUE_KIND], attribute[to.AT], attribute[to.END], end, interned
             )
             end = _put_fixed(names.SPACE, end, interned)
-        attribute = walk.attributes[route]
+        attribute = attributes[route]
         end = _put_value(body, attribute[to.VALUE_KIND], attribute[to.AT], attribute[to.END], end, interned)
         if end < 0:
             return end
@@ -450,8 +449,8 @@ def _span_kind(body: Any, row: Any, found: Any, walk: Any, interned: Any) -> Any
             same += 1
         if same < end - start or same < name_end - name:
             return end if found[names.NAME] < 0 else NOWHERE
-    walk.tape[row[to.WORDS_END]] = to.SKIP
-    walk.tape[row[to.WORDS_END] + 1] = to.SKIP
+    tape[row[to.WORDS_END]] = to.SKIP
+    tape[row[to.WORDS_END] + 1] = to.SKIP
     return end
 
 
@@ -469,21 +468,21 @@ def make_columns(
     Difference: takes the plain case only.
     """
     out[0] = to.NOT_PLAIN
-    here, found = columns.here, columns.found
+    here, found, attributes, tape = columns.here, columns.found, walk.attributes, walk.tape
     this = np.int64(-1)
-    for r in range(walk.meta[to.RECORDS]):
+    for r in range(walk.state[to.RECORDS]):
         row = walk.records[r]
         origin = walk.origins[row[to.ORIGIN]]
         if row[to.ORIGIN] != this:
             this = row[to.ORIGIN]
-            if not _origin(body, origin, walk, here):
+            if not _origin(body, origin, attributes, tape, here):
                 return
-        if not _sort(body, row, not is_span, walk, found):
+        if not _sort(body, row, not is_span, attributes, tape, found):
             return
-        outcome = _outcome(body, walk, found)
+        outcome = _outcome(body, attributes, found)
         columns.severity[r], columns.value[r] = math.nan, math.nan
         if is_span:
-            end = _span_kind(body, row, found, walk, interned)
+            end = _span_kind(body, row, found, attributes, tape, interned)
             bits = row[to.TIME] if row[to.TIME] != 0 else row[to.OTHER_TIME]
             start, start_verdict = _judged(row[to.OTHER_TIME], latest)
             columns.ts[r], columns.verdict[r] = _judged(bits, latest)
@@ -500,7 +499,7 @@ def make_columns(
             ):
                 return
         else:
-            end = _log_kind(body, row, origin, found, walk, interned)
+            end = _log_kind(body, row, origin, found, attributes, tape, interned)
             bits = row[to.TIME] if row[to.TIME] != 0 else row[to.OTHER_TIME]
             columns.ts[r], columns.verdict[r] = _judged(bits, latest)
             if found[names.SEVERITY_TEXT] >= 0 and row[to.TEXT_END] > row[to.TEXT_AT]:
@@ -518,12 +517,12 @@ def make_columns(
             if 1 <= severity <= 24:
                 columns.severity[r] = (severity - 1) / 23
             if found[names.DURATION] >= 0:
-                number, plain = _number(body, walk.attributes[found[names.DURATION]])
+                number, plain = _number(body, attributes[found[names.DURATION]])
                 if not plain:
                     return
                 columns.value[r] = number * 1e-9
                 if not math.isnan(number):
-                    _drop(walk, found[names.DURATION], row)
+                    _drop(attributes, tape, found[names.DURATION], row)
         if NOWHERE in (outcome, end) or (
             found[names.SCOPE_NAME] >= 0 and origin[to.SCOPE_END] > origin[to.SCOPE_AT]
         ):
@@ -531,27 +530,27 @@ def make_columns(
         columns.outcome[r] = outcome
         columns.layer[r] = here[to.ORIGIN_LAYER]
         if found[names.LAYER] >= 0:
-            columns.layer[r] = _layer(body, walk.attributes[found[names.LAYER]], here[to.ORIGIN_LAYER])
+            columns.layer[r] = _layer(body, attributes[found[names.LAYER]], here[to.ORIGIN_LAYER])
         _id(body, row[to.TRACE_AT], row[to.TRACE_END], columns.trace[r])
         _id(body, row[to.SPAN_AT], row[to.SPAN_END], columns.span[r])
 
         codes = columns.codes
         codes[names.KIND, r] = _code(names.KIND, end, interned)
         if here[to.SOURCE_CODE] < 0:
-            here[to.SOURCE_CODE] = _name(body, here[to.SOURCE_ATTRIBUTE], names.SOURCE, walk, interned)
+            here[to.SOURCE_CODE] = _name(body, here[to.SOURCE_ATTRIBUTE], names.SOURCE, attributes, interned)
         codes[names.SOURCE, r] = here[to.SOURCE_CODE]
         for column in (names.ACTOR, names.ADDRESS, names.TARGET, names.SESSION):
             i = found[column]
             if i >= 0:
-                _drop(walk, i, row)
+                _drop(attributes, tape, i, row)
             elif column == names.TARGET:
                 i = here[to.TARGET_ATTRIBUTE] if here[to.TARGET_ATTRIBUTE] >= 0 else found[names.PATH]
             if column == names.TARGET and i >= 0 and i == here[to.TARGET_ATTRIBUTE]:
                 if here[to.TARGET_CODE] < 0:
-                    here[to.TARGET_CODE] = _name(body, i, column, walk, interned)
+                    here[to.TARGET_CODE] = _name(body, i, column, attributes, interned)
                 codes[column, r] = here[to.TARGET_CODE]
             else:
-                codes[column, r] = _name(body, i, column, walk, interned)
+                codes[column, r] = _name(body, i, column, attributes, interned)
         for column in range(codes.shape[0]):
             if codes[column, r] < 0:
                 return

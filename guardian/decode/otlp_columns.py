@@ -39,7 +39,7 @@ def decode_plain(body: bytes, signal: Signal, latest: int) -> Decoded | None:
     walk = _walked(octets, signal, room, out)
     if walk is None:
         return None
-    records = int(walk.meta[to.RECORDS])
+    records = int(walk.state[to.RECORDS])
     columns = to.columns(records)
     interned = _named(octets, signal, latest, walk, columns, room, out)
     if interned is None:
@@ -98,9 +98,9 @@ def _walked(octets: Bytes, signal: Signal, room: int, out: Any) -> to.Walk | Non
             min(words + 256, room // 8),
         )
         walk_otlp(octets, int(signal is Signal.SPAN), walk, out)
-        if out[0] == to.PLAIN and not walk.meta[to.FULL]:
+        if out[0] == to.PLAIN and not walk.state[to.FULL]:
             return walk
-        if not walk.meta[to.FULL] or words > room // 8:
+        if not walk.state[to.FULL] or words > room // 8:
             return None
         records, scopes, attributes, words = (
             _GROWTH * count for count in (records + 16, scopes + 16, attributes + 64, words + 256)
@@ -110,7 +110,7 @@ def _walked(octets: Bytes, signal: Signal, room: int, out: Any) -> to.Walk | Non
 def _named(
     octets: Bytes, signal: Signal, latest: int, walk: to.Walk, columns: to.Columns, room: int, out: Any
 ) -> to.Interned | None:
-    size, names = len(octets) // 2 + 4096, 2 * int(walk.meta[to.RECORDS]) + 64
+    size, names = len(octets) // 2 + 4096, 2 * int(walk.state[to.RECORDS]) + 64
     while True:
         interned = to.interned(names, min(size, room))
         make_columns(octets, int(signal is Signal.SPAN), latest, walk, columns, interned, out)
@@ -123,7 +123,7 @@ def _named(
 
 def _written(octets: Bytes, walk: to.Walk, room: int, out: Any) -> tuple[pa.Array, pa.Array] | None:
     """``attrs`` and messages, with null where there is none."""
-    records = int(walk.meta[to.RECORDS])
+    records = int(walk.state[to.RECORDS])
     size, doubles = len(octets) + 64 * records + 4096, records + 64
     while True:
         tail, attrs, messages = (

@@ -20,7 +20,7 @@ from guardian.decode.columns import MAX_RECORDS
 from guardian.decode.otlp import MAX_RECORD_BYTES
 from scoring.compilation import I8, IN_U1, array, jit, kernel, named
 
-WALK_TYPE: Final = named(to.Walk, *(array(I8, dimensions) for dimensions in (1, 2, 2, 2, 1, 1, 2, 1, 1)))
+WALK_TYPE: Final = named(to.Walk, *(array(I8, dimensions) for dimensions in (1, 2, 2, 2, 1, 1, 1)))
 
 
 # -- protobuf --------------------------------------------------------------------------------------------------------
@@ -121,89 +121,88 @@ def _pair(body: Any, at: Any, end: Any) -> Any:
 
 
 @jit
-def _push(walk: Any, word: Any) -> None:
-    at = walk.meta[to.TAPE_USED]
-    if at >= walk.tape.shape[0]:
-        walk.meta[to.FULL] = 1
+def _push(state: Any, tape: Any, word: Any) -> None:
+    at = state[to.TAPE_USED]
+    if at >= tape.shape[0]:
+        state[to.FULL] = 1
         return
-    walk.tape[at] = word
-    walk.meta[to.TAPE_USED] = at + 1
+    tape[at] = word
+    state[to.TAPE_USED] = at + 1
 
 
 @jit
-def _text(walk: Any, op: Any, start: Any, stop: Any) -> None:
-    _push(walk, op | (stop - start) << 4 | start << 28)
+def _text(state: Any, tape: Any, op: Any, start: Any, stop: Any) -> None:
+    _push(state, tape, op | (stop - start) << 4 | start << 28)
 
 
 @jit
-def _is_new(body: Any, walk: Any, first: Any, start: Any, stop: Any) -> Any:
+def _is_new(body: Any, state: Any, first: Any, start: Any, stop: Any) -> Any:
     """Enter a name of an object whose names begin at ``first``; whether it is new there, and not one too many."""
-    count = walk.meta[to.KEYS]
+    count = state[to.KEYS]
     length = stop - start
     if count - first >= to.MEMBERS:
         return False
     for i in range(first, count):
-        if walk.keys[i] & 0xFFFFFF == length:
-            other = walk.keys[i] >> 24
+        if state[to.NAMES + i] & 0xFFFFFF == length:
+            other = state[to.NAMES + i] >> 24
             same = length
             while same > 0 and body[np.uint64(other + same - 1)] == body[np.uint64(start + same - 1)]:
                 same -= 1
             if same == 0:
                 return False
-    walk.keys[count] = start << 24 | length
-    walk.meta[to.KEYS] = count + 1
+    state[to.NAMES + count] = start << 24 | length
+    state[to.KEYS] = count + 1
     return True
 
 
 @jit
-def _value(body: Any, kind: Any, start: Any, stop: Any, walk: Any) -> Any:
+def _value(body: Any, kind: Any, start: Any, stop: Any, state: Any, tape: Any) -> Any:
     """Write an AnyValue to the tape; whether it is plain throughout."""
-    stack, meta = walk.stack, walk.meta
     depth = 0
     while True:
         if to.LIST <= kind <= to.OBJECT:
             if depth == to.DEPTH:
                 return False
-            _push(walk, to.OPEN if kind == to.OBJECT else to.OPEN_LIST)
-            stack[depth, 0], stack[depth, 1], stack[depth, 2] = kind, start, stop
-            stack[depth, 3] = meta[to.KEYS]
+            _push(state, tape, to.OPEN if kind == to.OBJECT else to.OPEN_LIST)
+            top = to.STACK + 4 * depth
+            state[top], state[top + 1], state[top + 2], state[top + 3] = kind, start, stop, state[to.KEYS]
             depth += 1
         elif kind == to.STRING:
-            _text(walk, to.TEXT, start, stop)
+            _text(state, tape, to.TEXT, start, stop)
         elif kind == to.INT:
-            _push(walk, to.INTEGER)
-            _push(walk, np.int64(_varint(body, start, stop)[0]))
+            _push(state, tape, to.INTEGER)
+            _push(state, tape, np.int64(_varint(body, start, stop)[0]))
         elif kind == to.BOOL:
             is_true = _varint(body, start, stop)[0] != np.uint64(0)
-            _push(walk, to.FIXED | (names.TRUE if is_true else names.FALSE) << 28)
+            _push(state, tape, to.FIXED | (names.TRUE if is_true else names.FALSE) << 28)
         elif kind == to.REAL:
-            _push(walk, to.DOUBLE)
-            _push(walk, np.int64(_eight(body, start)))
+            _push(state, tape, to.DOUBLE)
+            _push(state, tape, np.int64(_eight(body, start)))
         elif kind == to.OCTETS:
-            _text(walk, to.BASE64, start, stop)
+            _text(state, tape, to.BASE64, start, stop)
         elif kind == to.NONE:
-            _push(walk, to.FIXED | names.NULL << 28)
+            _push(state, tape, to.FIXED | names.NULL << 28)
         else:
             return False
         kind = -1
         while depth > 0 and kind < 0:
-            top = depth - 1
-            if stack[top, 1] == stack[top, 2]:
-                _push(walk, to.CLOSE if stack[top, 0] == to.OBJECT else to.CLOSE_LIST)
-                meta[to.KEYS] = stack[top, 3]
+            top = to.STACK + 4 * (depth - 1)
+            if state[top + 1] == state[top + 2]:
+                _push(state, tape, to.CLOSE if state[top] == to.OBJECT else to.CLOSE_LIST)
+                state[to.KEYS] = state[top + 3]
                 depth -= 1
                 continue
-            tag, start, stop = _field(body, stack[top, 1], stack[top, 2])
+            tag, start, stop = _field(body, state[top + 1], state[top + 2])
             if stop < 0:
                 return False
-            stack[top, 1] = stop
+            state[top + 1] = stop
             if tag != 10:
                 continue
-            if stack[top, 0] == to.OBJECT:
+            if state[top] == to.OBJECT:
                 key, key_end, start, stop = _pair(body, start, stop)
-                if key < 0 or not _is_new(body, walk, stack[top, 3], key, key_end):
+                if key < 0 or not _is_new(body, state, state[top + 3], key, key_end):
                     return False
-                _text(walk, to.KEY, key, key_end)
+                _text(state, tape, to.KEY, key, key_end)
             kind, start, stop = _head(body, start, stop)
             if kind < 0:
                 return False
@@ -212,26 +211,26 @@ def _value(body: Any, kind: Any, start: Any, stop: Any, walk: Any) -> Any:
 
 
 @jit
-def _attribute(body: Any, at: Any, end: Any, walk: Any) -> Any:
+def _attribute(body: Any, at: Any, end: Any, state: Any, attributes: Any, tape: Any) -> Any:
     """Write a KeyValue to the tape and to the attributes; whether it is plain."""
     key, key_end, start, stop = _pair(body, at, end)
-    if key < 0 or not _is_new(body, walk, 0, key, key_end):
+    if key < 0 or not _is_new(body, state, 0, key, key_end):
         return False
     kind, start, stop = _head(body, start, stop)
-    row = walk.meta[to.ATTRIBUTES_USED]
-    if row >= walk.attributes.shape[0]:
-        walk.meta[to.FULL] = 1
+    row = state[to.ATTRIBUTES_USED]
+    if row >= attributes.shape[0]:
+        state[to.FULL] = 1
         return False
-    walk.meta[to.ATTRIBUTES_USED] = row + 1
-    found = walk.attributes[row]
+    state[to.ATTRIBUTES_USED] = row + 1
+    found = attributes[row]
     found[to.KEY_AT], found[to.KEY_END], found[to.VALUE_KIND] = key, key_end, kind
-    found[to.AT], found[to.END], found[to.WORDS_FROM] = start, stop, walk.meta[to.TAPE_USED]
+    found[to.AT], found[to.END], found[to.WORDS_FROM] = start, stop, state[to.TAPE_USED]
     if to.BOOL <= kind <= to.INT:
         found[to.END] = np.int64(_varint(body, start, stop)[0])
     elif kind == to.REAL:
         found[to.END] = np.int64(_eight(body, start))
-    _text(walk, to.KEY, key, key_end)
-    return kind >= 0 and _value(body, kind, start, stop, walk)
+    _text(state, tape, to.KEY, key, key_end)
+    return kind >= 0 and _value(body, kind, start, stop, state, tape)
 
 
 # -- messages --------------------------------------------------------------------------------------------------------
@@ -273,9 +272,10 @@ def _leaf(body: Any, at: Any, end: Any, message: Any, row: Any) -> Any:
 @jit
 def _message(body: Any, at: Any, end: Any, message: Any, row: Any, walk: Any) -> Any:
     """Read a record or a resource into a row, and its attributes; whether it is plain."""
+    state, tape = walk.state, walk.tape
     seen = 0
-    walk.meta[to.KEYS] = 0
-    row[to.FIRST] = walk.meta[to.ATTRIBUTES_USED]
+    state[to.KEYS] = 0
+    row[to.FIRST] = state[to.ATTRIBUTES_USED]
     while at < end:
         before = at
         tag, start, at = _field(body, at, end)
@@ -283,7 +283,7 @@ def _message(body: Any, at: Any, end: Any, message: Any, row: Any, walk: Any) ->
             return False
         place = to.PLACES[message, min(tag, 255)]
         if place == to.ATTRIBUTE:
-            if not _attribute(body, start, at, walk):
+            if not _attribute(body, start, at, state, walk.attributes, tape):
                 return False
         elif place == to.EVENT_PART:
             if row[to.EVENTS_AT] == 0:
@@ -305,128 +305,131 @@ def _message(body: Any, at: Any, end: Any, message: Any, row: Any, walk: Any) ->
                     return False
             elif not _store(body, tag, start, at, place, row):
                 return False
-    row[to.LAST], row[to.WORDS_END] = walk.meta[to.ATTRIBUTES_USED], walk.meta[to.TAPE_USED]
+    row[to.LAST], row[to.WORDS_END] = state[to.ATTRIBUTES_USED], state[to.TAPE_USED]
     return True
 
 
 @jit
 def _event(body: Any, at: Any, end: Any, row: Any, walk: Any) -> Any:
     """Write a span's event to the tape; whether it is plain."""
+    state, tape = walk.state, walk.tape
     row[to.NAME_AT], row[to.NAME_END] = at, at
     if not _leaf(body, at, end, to.SPAN_EVENT, row):
         return False
-    _push(walk, to.OPEN)
-    _push(walk, to.FIXED_KEY | names.NAME_KEY << 28)
-    _text(walk, to.TEXT, row[to.NAME_AT], row[to.NAME_END])
-    _push(walk, to.FIXED_KEY | names.ATTRIBUTES_KEY << 28)
-    _push(walk, to.OPEN)
-    walk.meta[to.KEYS] = 0
+    _push(state, tape, to.OPEN)
+    _push(state, tape, to.FIXED_KEY | names.NAME_KEY << 28)
+    _text(state, tape, to.TEXT, row[to.NAME_AT], row[to.NAME_END])
+    _push(state, tape, to.FIXED_KEY | names.ATTRIBUTES_KEY << 28)
+    _push(state, tape, to.OPEN)
+    state[to.KEYS] = 0
     while at < end:
         tag, start, at = _field(body, at, end)
-        if tag == 26 and not _attribute(body, start, at, walk):
+        if tag == 26 and not _attribute(body, start, at, state, walk.attributes, tape):
             return False
-    _push(walk, to.CLOSE)
-    _push(walk, to.CLOSE)
+    _push(state, tape, to.CLOSE)
+    _push(state, tape, to.CLOSE)
     return True
 
 
 @jit
-def _own(row: Any, place: Any, op: Any, key: Any, walk: Any) -> None:
+def _own(row: Any, place: Any, op: Any, key: Any, state: Any, tape: Any) -> None:
     """Write a text of the record or scope itself to the tape, if there is one."""
     if row[place + 1] > row[place]:
-        _push(walk, to.FIXED_KEY | key << 28)
-        _text(walk, op, row[place], row[place + 1])
+        _push(state, tape, to.FIXED_KEY | key << 28)
+        _text(state, tape, op, row[place], row[place + 1])
 
 
 @jit
 def _log(body: Any, at: Any, end: Any, row: Any, walk: Any) -> Any:
     """Read a LogRecord; whether it is plain."""
+    state, tape = walk.state, walk.tape
     if not _message(body, at, end, to.LOG_RECORD, row, walk):
         return False
-    _own(row, to.TEXT_AT, to.TEXT, names.SEVERITY_KEY, walk)
+    _own(row, to.TEXT_AT, to.TEXT, names.SEVERITY_KEY, state, tape)
     kind, start, stop = row[to.BODY_KIND], row[to.BODY_AT], row[to.BODY_END]
     if kind != to.NONE:
-        _push(walk, to.MESSAGE)
+        _push(state, tape, to.MESSAGE)
     if kind == to.STRING:
-        _text(walk, to.RAW, start, stop)
-    return kind <= to.STRING or (kind != to.REAL and _value(body, kind, start, stop, walk))
+        _text(state, tape, to.RAW, start, stop)
+    return kind <= to.STRING or (kind != to.REAL and _value(body, kind, start, stop, state, tape))
 
 
 @jit
 def _span(body: Any, at: Any, end: Any, row: Any, walk: Any) -> Any:
     """Read a Span; whether it is plain."""
+    state, tape = walk.state, walk.tape
     if not _message(body, at, end, to.SPAN_RECORD, row, walk):
         return False
-    _push(walk, to.FIXED_KEY | names.NAME_KEY << 28)
-    _text(walk, to.TEXT, row[to.NAME_AT], row[to.NAME_END])
-    _own(row, to.PARENT_AT, to.HEX, names.PARENT_KEY, walk)
-    _own(row, to.TEXT_AT, to.TEXT, names.DESCRIPTION_KEY, walk)
+    _push(state, tape, to.FIXED_KEY | names.NAME_KEY << 28)
+    _text(state, tape, to.TEXT, row[to.NAME_AT], row[to.NAME_END])
+    _own(row, to.PARENT_AT, to.HEX, names.PARENT_KEY, state, tape)
+    _own(row, to.TEXT_AT, to.TEXT, names.DESCRIPTION_KEY, state, tape)
     events = row[to.EVENTS_AT]
     if events == 0:
         return True
-    _push(walk, to.FIXED_KEY | names.EVENTS_KEY << 28)
-    _push(walk, to.OPEN_LIST)
+    _push(state, tape, to.FIXED_KEY | names.EVENTS_KEY << 28)
+    _push(state, tape, to.OPEN_LIST)
     while events < end:
         tag, start, events = _field(body, events, end)
         if tag == 90 and not _event(body, start, events, walk.spare, walk):
             return False
-    _push(walk, to.CLOSE_LIST)
+    _push(state, tape, to.CLOSE_LIST)
     return True
 
 
 @jit
 def _records(body: Any, at: Any, end: Any, is_span: Any, origin: Any, walk: Any) -> Any:
     """Read a ScopeLogs or ScopeSpans; whether it is plain: the scope comes first, and once."""
-    meta = walk.meta
-    scoped, first = False, meta[to.RECORDS]
+    state, tape = walk.state, walk.tape
+    scoped, first = False, state[to.RECORDS]
     while at < end:
         tag, start, at = _field(body, at, end)
         if at < 0 or (tag <= 18 and at - start > MAX_RECORD_BYTES):
             return False
-        meta[to.PARTS] += 2
+        state[to.PARTS] += 2
         if tag == 10:
-            if scoped or meta[to.RECORDS] > first or not _leaf(body, start, at, to.SCOPE, origin):
+            if scoped or state[to.RECORDS] > first or not _leaf(body, start, at, to.SCOPE, origin):
                 return False
             scoped = True
-            origin[to.SCOPE_FROM] = meta[to.TAPE_USED]
-            _own(origin, to.SCOPE_AT, to.TEXT, names.SCOPE_KEY, walk)
-            origin[to.SCOPE_TO] = meta[to.TAPE_USED]
+            origin[to.SCOPE_FROM] = state[to.TAPE_USED]
+            _own(origin, to.SCOPE_AT, to.TEXT, names.SCOPE_KEY, state, tape)
+            origin[to.SCOPE_TO] = state[to.TAPE_USED]
         elif tag == 18:
-            if meta[to.RECORDS] >= walk.records.shape[0]:
-                meta[to.FULL] = 1
+            if state[to.RECORDS] >= walk.records.shape[0]:
+                state[to.FULL] = 1
                 return False
-            row = walk.records[meta[to.RECORDS]]
+            row = walk.records[state[to.RECORDS]]
             for i in range(to.FIELDS):
                 row[i] = 0
-            row[to.ORIGIN] = meta[to.SCOPES]
-            row[to.TAPE_FROM] = meta[to.TAPE_USED]
+            row[to.ORIGIN] = state[to.SCOPES]
+            row[to.TAPE_FROM] = state[to.TAPE_USED]
             if not (_span(body, start, at, row, walk) if is_span else _log(body, start, at, row, walk)):
                 return False
-            row[to.TAPE_TO] = meta[to.TAPE_USED]
-            meta[to.RECORDS] += 1
-    return meta[to.RECORDS] > first  # else nobody would check the texts of the scope
+            row[to.TAPE_TO] = state[to.TAPE_USED]
+            state[to.RECORDS] += 1
+    return state[to.RECORDS] > first  # else nobody would check the texts of the scope
 
 
 @kernel(IN_U1, I8, WALK_TYPE, array(I8))
 def walk_otlp(body: Any, is_span: Any, walk: Any, out: Any) -> None:
     """Every record, scope and resource of a request as spans of its bytes, and their attributes as a tape.
 
-    Shapes: body (m,); walk as ``otlp_layout.Walk`` with zeros in meta; out (1,): how it ended
-        (if meta says that a buffer was too small, with nothing decided).
+    Shapes: body (m,); walk as ``otlp_layout.Walk`` with zeros in state; out (1,): how it ended
+        (if state says that a buffer was too small, with nothing decided).
     Units: places in bytes from the body's beginning; is_span 0 for ExportLogsServiceRequest, 1 for ExportTraceServiceRequest.
     Cost: about 600 ns for a record of 250 bytes with six attributes.
     Source: opentelemetry-proto 1.x; encoding: https://protobuf.dev/programming-guides/encoding/.
     Difference: takes the plain case only; fields that nothing is made of are checked as far as the official decoder would.
     """
-    meta = walk.meta
+    state, tape = walk.state, walk.tape
     out[0] = to.NOT_PLAIN
     at, end = 0, body.shape[0]
-    while at < end and meta[to.FULL] == 0:
+    while at < end and state[to.FULL] == 0:
         tag, here, at = _field(body, at, end)
         if at < 0:
             return
-        meta[to.PARTS] += 1
-        first, shared = meta[to.SCOPES], False
+        state[to.PARTS] += 1
+        first, shared = state[to.SCOPES], False
         if tag != 10:
             continue
         for i in range(to.ORIGIN_FIELDS):
@@ -435,28 +438,28 @@ def walk_otlp(body: Any, is_span: Any, walk: Any, out: Any) -> None:
             tag, start, here = _field(body, here, at)
             if here < 0:
                 return
-            meta[to.PARTS] += 2
+            state[to.PARTS] += 2
             if tag == 10:  # it comes before the scopes, and once
-                if shared or meta[to.SCOPES] > first or here - start > MAX_RECORD_BYTES:
+                if shared or state[to.SCOPES] > first or here - start > MAX_RECORD_BYTES:
                     return
                 shared = True
-                walk.shared[to.RESOURCE_FROM] = meta[to.TAPE_USED]
-                _push(walk, to.FIXED_KEY | names.RESOURCE_KEY << 28)
-                _push(walk, to.OPEN)
+                walk.shared[to.RESOURCE_FROM] = state[to.TAPE_USED]
+                _push(state, tape, to.FIXED_KEY | names.RESOURCE_KEY << 28)
+                _push(state, tape, to.OPEN)
                 if not _message(body, start, here, to.RESOURCE, walk.shared, walk):
                     return
-                _push(walk, to.CLOSE)
-                walk.shared[to.RESOURCE_TO] = meta[to.TAPE_USED]
+                _push(state, tape, to.CLOSE)
+                walk.shared[to.RESOURCE_TO] = state[to.TAPE_USED]
             elif tag == 18:
-                if meta[to.SCOPES] >= walk.origins.shape[0]:
-                    meta[to.FULL] = 1
+                if state[to.SCOPES] >= walk.origins.shape[0]:
+                    state[to.FULL] = 1
                     return
-                origin = walk.origins[meta[to.SCOPES]]
+                origin = walk.origins[state[to.SCOPES]]
                 for i in range(to.ORIGIN_FIELDS):
                     origin[i] = walk.shared[i]
                 if not _records(body, start, here, is_span, origin, walk):
                     return
-                meta[to.SCOPES] += 1
-        if meta[to.SCOPES] == first or meta[to.PARTS] > MAX_RECORDS:
+                state[to.SCOPES] += 1
+        if state[to.SCOPES] == first or state[to.PARTS] > MAX_RECORDS:
             return
     out[0] = to.PLAIN

@@ -49,9 +49,12 @@ MEMBERS: Final = 128
 PROBES: Final = 64
 """Longest search for a name: the hash has no key, and a sender who makes names collide gets the slow decoder."""
 
-RECORDS, SCOPES, PARTS, TAPE_USED, ATTRIBUTES_USED, FULL, KEYS, METAS = range(8)
-"""Places in ``Walk.meta``: how much was found, with parts as the slow decoder counts them; how far buffers are used, whether
-one was too small, how many names of objects are open."""
+RECORDS, SCOPES, PARTS, TAPE_USED, ATTRIBUTES_USED, FULL, KEYS, STACK = range(8)
+"""Places in ``Walk.state``: how much was found, with parts as the slow decoder counts them; how far buffers are used, whether
+one was too small, how many names of objects are open; then a stack of the lists and objects that are open (their kind, where
+they continue and end, their first name), then the names."""
+NAMES: Final = STACK + 4 * DEPTH
+"""Where in ``Walk.state`` the names of open objects begin."""
 
 FIRST, LAST, WORDS_END = range(3)
 """Columns of ``Walk.records`` and ``Walk.origins``: the attributes (of the record, of the resource) from FIRST to before LAST,
@@ -148,7 +151,7 @@ with it. A known field with another wire type is as good as unknown, as for the 
 class Walk(NamedTuple):
     """What the bytes of a body hold, before anyone asks what it means."""
 
-    meta: Array
+    state: Array
     records: Array
     """(n, FIELDS)"""
     origins: Array
@@ -156,10 +159,6 @@ class Walk(NamedTuple):
     attributes: Array
     """(m, ATTRIBUTE_FIELDS)"""
     tape: Array
-    keys: Array
-    """Names of the objects that are open, to find repeated ones."""
-    stack: Array
-    """(DEPTH, 4) of the value at hand: its kind, where it continues, where it ends, its first name."""
     shared: Array
     """(ORIGIN_FIELDS,) of the resource at hand."""
     spare: Array
@@ -211,13 +210,11 @@ class Interned(NamedTuple):
 def walk(records: int, scopes: int, attributes: int, words: int) -> Walk:
     """Room for what a body holds."""
     return Walk(
-        np.zeros(METAS, np.int64),
+        np.zeros(NAMES + (DEPTH + 1) * MEMBERS, np.int64),
         np.empty((records, FIELDS), np.int64),
         np.empty((scopes, ORIGIN_FIELDS), np.int64),
         np.empty((attributes, ATTRIBUTE_FIELDS), np.int64),
         np.empty(words, np.int64),
-        np.empty((DEPTH + 1) * MEMBERS, np.int64),
-        np.empty((DEPTH, 4), np.int64),
         np.zeros(ORIGIN_FIELDS, np.int64),
         np.zeros(FIELDS, np.int64),
     )

@@ -16,7 +16,7 @@ from scoring.compilation import I8, IN_U1, array, jit, kernel, named, types
 
 I4, U1 = types.int32, types.uint8
 IN_I8: Final = array(I8, readonly=True)
-WALK_TYPE: Final = named(to.Walk, *(array(I8, dimensions) for dimensions in (1, 2, 2, 2, 1, 1, 2, 1, 1)))
+WALK_TYPE: Final = named(to.Walk, *(array(I8, dimensions) for dimensions in (1, 2, 2, 2, 1, 1, 1)))
 OUTPUT_TYPE: Final = named(to.Output, array(U1), array(I4), array(I8), array(I8), array(I8))
 
 HEX_DIGITS: Final = np.frombuffer(b"0123456789abcdef", np.uint8)
@@ -196,7 +196,7 @@ def write_texts(body: Any, walk: Any, tail: Any, attrs: Any, messages: Any, out:
     out[0] = to.NOT_PLAIN
     at, message_at, tail_end = 0, 0, 0
     this = np.int64(-1)
-    for r in range(walk.meta[to.RECORDS]):
+    for r in range(walk.state[to.RECORDS]):
         row = walk.records[r]
         if row[to.ORIGIN] != this:
             this = row[to.ORIGIN]
