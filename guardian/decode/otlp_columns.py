@@ -13,14 +13,17 @@ import numpy as np
 import pyarrow as pa
 
 from guardian.decode import otlp_layout as to
-from guardian.decode.columns import MAX_RECORDS, Decoded, Rejects
+from guardian.decode.columns import EARLIEST, MAX_RECORDS, Decoded, Rejects
 from guardian.decode.draft import Draft, Names, finish
 from guardian.decode.mapping import TEXT_COLUMNS
 from guardian.decode.otlp import text_room
-from guardian.decode.otlp_column_kernels import make_columns
 from guardian.decode.otlp_kernels import walk_otlp
+from guardian.decode.otlp_keys import USES
+from guardian.decode.otlp_meaning_kernels import read_attributes
+from guardian.decode.otlp_name_kernels import intern_names
 from guardian.decode.otlp_text_kernels import fill_doubles, write_texts
 from guardian.decode.scalars import finite
+from guardian.decode.times import GOOD, MISSING, OUT_OF_RANGE, Int8, Int64
 from guardian.events import Signal
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -39,11 +42,16 @@ def decode_plain(body: bytes, signal: Signal, latest: int) -> Decoded | None:
     walk = _walked(octets, signal, room, out)
     if walk is None:
         return None
-    records = int(walk.state[to.RECORDS])
-    columns = to.columns(records)
-    interned = _named(octets, signal, latest, walk, columns, room, out)
-    if interned is None:
+    count = int(walk.state[to.RECORDS])
+    found = np.empty((count, USES), np.int64)
+    outcome, layer, value = np.empty(count, np.int8), np.empty(count, np.int8), np.empty(count)
+    read_attributes(octets, int(signal is Signal.SPAN), walk, found, outcome, layer, value, out)
+    if out[0] != to.PLAIN:
         return None
+    named = _named(octets, signal, walk, found, room, out)
+    if named is None:
+        return None
+    interned, codes = named
     texts = _written(octets, walk, room, out)
     if texts is None:
         return None
@@ -51,32 +59,43 @@ def decode_plain(body: bytes, signal: Signal, latest: int) -> Decoded | None:
     used = int(interned.meta[to.TEXT_USED])
     if used + len(attrs.buffers()[2]) + len(messages.buffers()[2]) > room:
         return None
-    count = int(interned.meta[to.NAMES_USED])
-    entries = interned.entries[:count]
-    offsets = np.zeros(count + 1, np.int32)
+    entries = interned.entries[: interned.meta[to.NAMES_USED]]
+    offsets = np.zeros(len(entries) + 1, np.int32)
     np.cumsum(entries[:, to.NAME_LENGTH], out=offsets[1:])
     names = pa.Array.from_buffers(
-        pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(interned.text[:used])]
+        pa.string(), len(entries), [None, pa.py_buffer(offsets), pa.py_buffer(interned.text[:used])]
     )
     try:
         for array in (names, attrs, messages):
             array.validate(full=True)
     except pa.ArrowInvalid:
         return None
+    records = walk.records[:count]
+    time, other = records[:, to.TIME], records[:, to.OTHER_TIME]
+    ts, verdicts = _judged(np.where(time != 0, time, other), latest)
+    severity = np.full(count, np.nan)
+    if signal is Signal.SPAN:
+        start, start_verdicts = _judged(other, latest)
+        timed = (verdicts == GOOD) & (start_verdicts == GOOD) & (ts >= start)
+        value[timed] = (ts[timed] - start[timed]) / 1e9
+    else:
+        number = records[:, to.NUMBER]
+        stated = (number >= 1) & (number <= 24)
+        severity[stated] = (number[stated] - 1) / 23
     draft = Draft(
-        lines=np.arange(1, records + 1),
-        ts=columns.ts,
-        verdicts=columns.verdict,
+        lines=np.arange(1, count + 1),
+        ts=ts,
+        verdicts=verdicts,
         names={
-            name: Names(columns.codes[column], names.filter(pa.array(entries[:, to.COLUMN] == column)))
+            name: Names(codes[column], names.filter(pa.array(entries[:, to.COLUMN] == column)))
             for column, name in enumerate(TEXT_COLUMNS)
         },
-        outcome=columns.outcome,
-        layer=columns.layer,
-        severity=columns.severity,
-        value=finite(columns.value),
-        trace_id=_ids(columns.trace),
-        span_id=_ids(columns.span),
+        outcome=outcome,
+        layer=layer,
+        severity=severity,
+        value=finite(value),
+        trace_id=_ids(octets, records[:, to.TRACE_AT], records[:, to.TRACE_END], 16),
+        span_id=_ids(octets, records[:, to.SPAN_AT], records[:, to.SPAN_END], 8),
         body=messages,
         attrs=attrs,
         signal=signal,
@@ -86,7 +105,7 @@ def decode_plain(body: bytes, signal: Signal, latest: int) -> Decoded | None:
     return rejects.decoded(batch)
 
 
-def _walked(octets: Bytes, signal: Signal, room: int, out: Any) -> to.Walk | None:
+def _walked(octets: Bytes, signal: Signal, room: int, out: Int64) -> to.Walk | None:
     """The walk over the body, with buffers that grow until they hold it or reach their bounds."""
     size = len(octets)
     records, scopes, attributes, words = size // 64, size // 128, size // 24, size // 6
@@ -108,20 +127,23 @@ def _walked(octets: Bytes, signal: Signal, room: int, out: Any) -> to.Walk | Non
 
 
 def _named(
-    octets: Bytes, signal: Signal, latest: int, walk: to.Walk, columns: to.Columns, room: int, out: Any
-) -> to.Interned | None:
-    size, names = len(octets) // 2 + 4096, 2 * int(walk.state[to.RECORDS]) + 64
+    octets: Bytes, signal: Signal, walk: to.Walk, found: Int64, room: int, out: Int64
+) -> tuple[to.Interned, np.ndarray[Any, np.dtype[np.int32]]] | None:
+    """The names, and their codes for each record."""
+    count = len(found)
+    codes = np.empty((len(TEXT_COLUMNS), count), np.int32)
+    size, names = len(octets) // 2 + 4096, 2 * count + 64
     while True:
         interned = to.interned(names, min(size, room))
-        make_columns(octets, int(signal is Signal.SPAN), latest, walk, columns, interned, out)
+        intern_names(octets, int(signal is Signal.SPAN), walk, found, interned, codes, out)
         if out[0] == to.PLAIN:
-            return interned
+            return interned, codes
         if not interned.meta[to.NO_ROOM] or size >= _GROWTH * room:
             return None
         size, names = _GROWTH * size, _GROWTH * names
 
 
-def _written(octets: Bytes, walk: to.Walk, room: int, out: Any) -> tuple[pa.Array, pa.Array] | None:
+def _written(octets: Bytes, walk: to.Walk, room: int, out: Int64) -> tuple[pa.Array, pa.Array] | None:
     """``attrs`` and messages, with null where there is none."""
     records = int(walk.state[to.RECORDS])
     size, doubles = len(octets) + 64 * records + 4096, records + 64
@@ -163,5 +185,17 @@ def _texts(output: to.Output, least: int) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(there), buffers)
 
 
-def _ids(octets: Bytes) -> pa.Array:
-    return pa.Array.from_buffers(pa.binary(octets.shape[1]), len(octets), [None, pa.py_buffer(octets)])
+def _judged(times: Int64, latest: int) -> tuple[Int64, Int8]:
+    """Times in nanoseconds and their verdicts; a time past 2262 is a negative number here, 0 is none."""
+    good = (times >= EARLIEST) & (times <= latest)
+    verdicts = np.where(good, GOOD, np.where(times == 0, MISSING, OUT_OF_RANGE)).astype(np.int8)
+    return np.where(good, times, 0), verdicts
+
+
+def _ids(octets: Bytes, starts: Int64, ends: Int64, size: int) -> pa.Array:
+    """Ids of one size; zeros for one of another size."""
+    ids = np.zeros((len(starts), size), np.uint8)
+    there = ends - starts == size
+    windows = np.lib.stride_tricks.sliding_window_view(octets, size) if there.any() else ids
+    ids[there] = windows[starts[there]]
+    return pa.Array.from_buffers(pa.binary(size), len(ids), [None, pa.py_buffer(ids)])

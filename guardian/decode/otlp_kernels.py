@@ -1,7 +1,7 @@
 """The walk over an OTLP protobuf body: from bytes to records as spans of the body, and a tape of what becomes JSON.
 
 Owns the loops; their arrays are in ``otlp_layout``, the names they look for in ``otlp_keys``. Knows nothing of what a record
-means: that is ``otlp_column_kernels``. The walk takes the plain case only: on anything broken, doubtful or rare it ends with
+means: that is ``otlp_meaning_kernels``. The walk takes the plain case only: on anything broken, doubtful or rare it ends with
 NOT_PLAIN, whatever it has written counts for nothing, and the slow decoder (``otlp_wire``) decides about the whole body.
 
 Every length is checked against the end of the message that holds it before a byte behind it is read. Texts are not checked

@@ -1,7 +1,7 @@
 """What passes between the kernels that decode OTLP: records as spans of the body, a tape, columns and distinct names.
 
 Owns the arrays, their sizes and the words of the tape. Does not own the loops: ``otlp_kernels`` walks the bytes and fills
-``Walk``, ``otlp_column_kernels`` makes ``Columns`` of it, ``otlp_text_kernels`` writes the JSON that the tape describes.
+``Walk``, ``otlp_meaning_kernels`` and ``otlp_name_kernels`` read it, ``otlp_text_kernels`` writes the JSON that the tape describes.
 
 A word of the tape is ``op | length << 4 | start << 28``: texts stay where they are in the body, start and length say where.
 INTEGER and DOUBLE are followed by a word that is the number's 64 bits.
@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from guardian.decode.mapping import TEXT_COLUMNS
-from guardian.decode.otlp_keys import USES
 
 PLAIN, NOT_PLAIN = range(2)
 """How a kernel ended: done, or at something that it leaves to the slow decoder."""
@@ -86,8 +85,22 @@ and where their part of the tape ends."""
 """Columns of ``Walk.records``. Of a log: its time, the time it was observed, severity number, -, severity text, event name;
 of a span: its end and start, kind, status code, status message, name. EVENTS_AT is where its first event lies in the body
 (0 = it has none); behind WORDS_END the tape holds its name. ORIGIN is a row of ``Walk.origins``."""
-SCOPE_AT, SCOPE_END, RESOURCE_FROM, RESOURCE_TO, SCOPE_FROM, SCOPE_TO, ORIGIN_FIELDS = range(3, 10)
-"""Columns of ``Walk.origins``: the scope's name, the resource's and the scope's part of the tape."""
+(
+    SCOPE_AT,
+    SCOPE_END,
+    RESOURCE_FROM,
+    RESOURCE_TO,
+    SCOPE_FROM,
+    SCOPE_TO,
+    SOURCE_ATTRIBUTE,
+    TARGET_ATTRIBUTE,
+    ORIGIN_LAYER,
+    SOURCE_CODE,
+    TARGET_CODE,
+    ORIGIN_FIELDS,
+) = range(3, 15)
+"""Columns of ``Walk.origins``: the scope's name, the resource's and the scope's part of the tape; then, for the other kernels,
+the attributes that name source and target, the layer, and the codes of the names, -1 until a record needs them."""
 
 KEY_AT, KEY_END, VALUE_KIND, AT, END, WORDS_FROM, ATTRIBUTE_FIELDS = range(7)
 """Columns of ``Walk.attributes``: the name, the value's kind, its text (END is the value itself of a number or truth value,
@@ -165,32 +178,9 @@ class Walk(NamedTuple):
     """(FIELDS,) for an event."""
 
 
-class Columns(NamedTuple):
-    """Columns of n records."""
-
-    ts: Array
-    verdict: Array
-    outcome: Array
-    layer: Array
-    severity: Array
-    value: Array
-    codes: Array
-    """(6, n): for each of TEXT_COLUMNS the number of the name in order of first appearance."""
-    trace: Array
-    span: Array
-    found: Array
-    """(USES,): which attribute of the record at hand serves each use, −1 = none."""
-    here: Array
-    """(HERE,): what the records of the resource and scope at hand share."""
-
-
 NAMES_USED, TEXT_USED, NO_ROOM, COUNTS = range(4)
 """Places in ``Interned.meta``: how many names there are, how many bytes, whether there were too few; then how many names each
 column has."""
-
-SOURCE_ATTRIBUTE, TARGET_ATTRIBUTE, ORIGIN_LAYER, SOURCE_CODE, TARGET_CODE, HERE = range(6)
-"""Places in ``Columns.here``; a code is −1 until a record needs the name."""
-
 
 NAME_START, NAME_LENGTH, COLUMN, CODE, NAME_FIELDS = range(5)
 """Columns of ``Interned.entries``."""
@@ -217,23 +207,6 @@ def walk(records: int, scopes: int, attributes: int, words: int) -> Walk:
         np.empty(words, np.int64),
         np.zeros(ORIGIN_FIELDS, np.int64),
         np.zeros(FIELDS, np.int64),
-    )
-
-
-def columns(records: int) -> Columns:
-    """Room for the columns of some records."""
-    return Columns(
-        np.empty(records, np.int64),
-        np.empty(records, np.int8),
-        np.empty(records, np.int8),
-        np.empty(records, np.int8),
-        np.empty(records),
-        np.empty(records),
-        np.empty((len(TEXT_COLUMNS), records), np.int32),
-        np.zeros((records, 16), np.uint8),
-        np.zeros((records, 8), np.uint8),
-        np.empty(USES, np.int64),
-        np.empty(HERE, np.int64),
     )
 
 
