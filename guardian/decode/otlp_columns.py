@@ -195,7 +195,8 @@ def _judged(times: Int64, latest: int) -> tuple[Int64, Int8]:
 def _ids(octets: Bytes, starts: Int64, ends: Int64, size: int) -> pa.Array:
     """Ids of one size; zeros for one of another size."""
     ids = np.zeros((len(starts), size), np.uint8)
-    there = ends - starts == size
-    windows = np.lib.stride_tricks.sliding_window_view(octets, size) if there.any() else ids
-    ids[there] = windows[starts[there]]
+    there = np.flatnonzero(ends - starts == size)
+    if len(there):
+        windows = np.lib.stride_tricks.sliding_window_view(octets, size)
+        ids[there] = windows[starts[there]]
     return pa.Array.from_buffers(pa.binary(size), len(ids), [None, pa.py_buffer(ids)])
