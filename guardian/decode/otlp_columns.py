@@ -59,9 +59,9 @@ def decode_plain(body: bytes, signal: Signal, latest: int) -> Decoded | None:
     used = int(interned.meta[to.TEXT_USED])
     if used + len(attrs.buffers()[2]) + len(messages.buffers()[2]) > room:
         return None
-    entries = interned.entries[: interned.meta[to.NAMES_USED]]
+    entries = interned.entries[: 2 * interned.meta[to.NAMES_USED]].reshape(-1, 2)
     offsets = np.zeros(len(entries) + 1, np.int32)
-    np.cumsum(entries[:, to.NAME_LENGTH], out=offsets[1:])
+    np.cumsum(entries[:, 0] & 0xFFFFFFFF, out=offsets[1:])
     names = pa.Array.from_buffers(
         pa.string(), len(entries), [None, pa.py_buffer(offsets), pa.py_buffer(interned.text[:used])]
     )
@@ -87,7 +87,7 @@ def decode_plain(body: bytes, signal: Signal, latest: int) -> Decoded | None:
         ts=ts,
         verdicts=verdicts,
         names={
-            name: Names(codes[column], names.filter(pa.array(entries[:, to.COLUMN] == column)))
+            name: Names(codes[column], names.filter(pa.array(entries[:, 1] >> 32 == column)))
             for column, name in enumerate(TEXT_COLUMNS)
         },
         outcome=outcome,

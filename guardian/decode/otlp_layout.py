@@ -182,9 +182,6 @@ NAMES_USED, TEXT_USED, NO_ROOM, COUNTS = range(4)
 """Places in ``Interned.meta``: how many names there are, how many bytes, whether there were too few; then how many names each
 column has."""
 
-NAME_START, NAME_LENGTH, COLUMN, CODE, NAME_FIELDS = range(5)
-"""Columns of ``Interned.entries``."""
-
 
 class Interned(NamedTuple):
     """Distinct names of all six columns, in order of first appearance."""
@@ -193,7 +190,7 @@ class Interned(NamedTuple):
     places: Array
     """Open addressing: 32 bits of the name's hash, then its number plus one; 0 = free."""
     entries: Array
-    """(m, NAME_FIELDS): where its text lies, in which column it is, and its number there."""
+    """Two words for each name: ``start << 32 | length`` of its text, ``column << 32 | number`` in its column."""
     text: Array
 
 
@@ -216,7 +213,7 @@ def interned(names: int, text_bytes: int) -> Interned:
     return Interned(
         np.zeros(COUNTS + len(TEXT_COLUMNS), np.int64),
         np.zeros(places, np.int64),
-        np.empty((3 * places // 4 + 1, NAME_FIELDS), np.int32),
+        np.empty(2 * (3 * places // 4 + 1), np.int64),
         np.empty(text_bytes, np.uint8),
     )
 
