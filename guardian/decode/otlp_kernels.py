@@ -88,12 +88,8 @@ def _head(body: Any, at: Any, end: Any) -> Any:
     if at == end:
         return to.NONE, at, at
     tag, start, stop = _field(body, at, end)
-    kind = tag >> 3
-    if stop != end or kind > to.OCTETS:
-        return -1, at, at
-    wire = tag & 7
-    fits = wire == (0 if to.BOOL <= kind <= to.INT else 1 if kind == to.REAL else 2)
-    return kind if fits else -1, start, stop
+    kind = to.KINDS[min(tag, 255)]
+    return kind if stop == end else -1, start, stop
 
 
 @jit

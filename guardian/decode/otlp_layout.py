@@ -156,6 +156,11 @@ def _places() -> Array:
     return places
 
 
+KINDS: Final = np.full(256, -1, np.int64)
+"""For each tag the kind of AnyValue that it says."""
+for _kind, _wire in ((STRING, 2), (BOOL, 0), (INT, 0), (REAL, 1), (LIST, 2), (OBJECT, 2), (OCTETS, 2)):
+    KINDS[_kind << 3 | _wire] = _kind
+
 PLACES: Final = _places()
 """For each message and tag (field number times eight plus wire type) the column that the field is stored in, or what is done
 with it. A known field with another wire type is as good as unknown, as for the official decoder."""

@@ -71,13 +71,13 @@ def _hex(source: Any, start: Any, length: Any, out: Any, at: Any) -> Any:
     if at + 2 * length + 2 > out.shape[0]:
         return -1
     out[at] = 0x22
-    at += 1
-    for i in range(length):
-        octet = source[start + i]
-        out[at], out[at + 1] = HEX_DIGITS[octet >> 4], HEX_DIGITS[octet & 15]
-        at += 2
-    out[at] = 0x22
-    return at + 1
+    first, here, one = np.uint64(start), np.uint64(at + 1), np.uint64(1)
+    for i in range(np.uint64(length)):
+        octet = np.uint64(source[first + i])
+        out[here], out[here + one] = HEX_DIGITS[octet >> np.uint64(4)], HEX_DIGITS[octet & np.uint64(15)]
+        here += np.uint64(2)
+    out[here] = 0x22
+    return at + 2 * length + 2
 
 
 @jit
