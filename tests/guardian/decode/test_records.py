@@ -193,7 +193,8 @@ def twin(record: dict[str, Any], mapping: Map) -> dict[str, Any] | None:
     for name in used:
         drop(rest, name)
     row["attrs"] = msgspec.json.encode(rest).decode() if rest else None
-    return row if verdict == GOOD and row["kind"].strip() else None
+    row["kind"] = row["kind"] if row["kind"].strip() else ""
+    return row if verdict == GOOD and (row["kind"] or body.strip()) else None
 
 
 def read(some: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str] | None, dict[str, int]]:
