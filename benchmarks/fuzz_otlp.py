@@ -17,9 +17,9 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from guardian.decode import conventions
 from guardian.decode.columns import LATEST, Decoded
-from guardian.decode.conventions import ACTOR, ADDRESS, DURATION, ERROR, GRPC_STATUS, KIND, LAYER, METHOD, OUTCOME
-from guardian.decode.conventions import PATH, PEER, RESOURCE_SOURCE, RESOURCE_TARGET, ROUTE, SESSION, STATUS, TARGET
+from guardian.decode.conventions import DURATION, GRPC_STATUS, LAYER, RESOURCE_SOURCE, RESOURCE_TARGET, STATUS
 from guardian.decode.otlp_columns import decode_plain, plain_draft
 from guardian.decode.otlp_wire import decode_records
 from guardian.errors import BodyError
@@ -32,10 +32,22 @@ SAMPLE = 100
 """One in so many of those that they left is decoded by the record decoder."""
 
 NAMES = [
-    *(name for names in (ACTOR, ADDRESS, PEER, TARGET, SESSION, KIND, METHOD, ROUTE, PATH) for name in names),
-    *(name for names in (STATUS, GRPC_STATUS, OUTCOME, ERROR, LAYER, DURATION) for name in names),
+    name
+    for listed in vars(conventions).values()
+    if isinstance(listed, tuple)
+    for name in listed
+    if isinstance(name, str) and name not in {*RESOURCE_SOURCE, *RESOURCE_TARGET} - set(conventions.TARGET)
 ]
-OWN = ["severity_text", "name", "parent_span_id", "otel.status_description", "events", "otel.scope.name", "resource"]
+NUMBERS = [*STATUS, *GRPC_STATUS, *DURATION]
+OWN = [
+    "severity_text",
+    "name",
+    "parent_span_id",
+    "otel.status_description",
+    "events",
+    "otel.scope.name",
+    "resource",
+]
 TEXTS = [
     "",
     "a",
@@ -43,6 +55,8 @@ TEXTS = [
     "/orders/{id}",
     "success",
     "Failure",
+    "OK",
+    "permission_denied",
     "L5",
     "3",
     "404",
@@ -52,15 +66,36 @@ TEXTS = [
     " x ",
     "\u3000",
     "\u00a0",
-    "é\"\\\n\x00\x7f",
+    'é"\\\n\x00\x7f',
     "日本語",
     "x" * 130,
     "10.0.0.1",
     "INFO",
     "warn",
 ]
+HARMLESS = ["ana", "GET", "/orders/{id}", "success", "L5", "INFO", "10.0.0.1", "shop"]
 TIMES = [0, 1, NOW, NOW - 10**9, NOW + 1, LATEST, LATEST + 1, 2**63 - 1, 2**63, 2**64 - 1]
-INTEGERS = [0, 1, 2, 5, 7, 16, 9, 24, 25, 200, 401, 403, 404, 500, 2**31, 2**32 + 9, 2**63, 2**64 - 1, 2**64 - 200]
+INTEGERS = [
+    0,
+    1,
+    2,
+    5,
+    7,
+    16,
+    9,
+    24,
+    25,
+    200,
+    401,
+    403,
+    404,
+    500,
+    2**31,
+    2**32 + 9,
+    2**63,
+    2**64 - 1,
+    2**64 - 200,
+]
 REALS = [0.0, -0.0, 0.5, 1e300, 200.0, 1e-7, float("nan"), float("inf"), 0.1, 123456789.123]
 OCTETS = [0, 1, 2, 8, 9, 10, 11, 12, 18, 0x22, 0x5C, 0x7F, 0x80, 0xC2, 0xE3, 0xED, 0xF4, 0xFF]
 
@@ -101,11 +136,15 @@ class Maker:
         """True in a share of all cases."""
         return self.random.random() < share
 
+    def text(self) -> str:
+        """A text, mostly a harmless one."""
+        return self.random.choice(HARMLESS if self.chance(0.8) else TEXTS)
+
     def value(self, depth: int = 0) -> bytes:
         """An AnyValue."""
         pick, chance = self.random.choice, self.random.random()
         if chance < 0.5:
-            out = part(1, pick(TEXTS))
+            out = part(1, self.text())
         elif chance < 0.62:
             out = integer(3, pick(INTEGERS))
         elif chance < 0.7:
@@ -122,20 +161,24 @@ class Maker:
             out = part(5, b"".join(part(1, self.value(depth + 1)) for _ in range(self.random.randrange(4))))
         else:
             out = part(6, b"".join(self.attribute(1, depth + 1) for _ in range(self.random.randrange(4))))
-        if self.chance(0.004):
+        if self.chance(0.002):
             out += self.value(depth)
         return out
 
-    def attribute(self, number: int, depth: int = 0) -> bytes:
+    def attribute(self, number: int, depth: int = 0, key: str | None = None) -> bytes:
         """A KeyValue in a field."""
-        known = NAMES if self.chance(0.9) else OWN
-        key = self.random.choice(known) if self.chance(0.7) else f"k{self.random.randrange(30)}"
+        key = f"k{self.random.randrange(99)}" if key is None else key
         parts = [part(1, key)]
-        if self.chance(0.97):
+        if key in NUMBERS and self.chance(0.9):
+            number_or_text = self.random.choice([integer(3, self.random.choice(INTEGERS)), part(1, "404")])
+            parts.append(part(2, number_or_text))
+        elif key in NAMES and self.chance(0.95):
+            parts.append(part(2, part(1, self.text()) if self.chance(0.9) else integer(3, 7)))
+        elif self.chance(0.97):
             parts.append(part(2, self.value(depth)))
-        if self.chance(0.02):
+        if self.chance(0.01):
             self.random.shuffle(parts)
-        return part(number, b"".join(parts) + self.odd(0.01))
+        return part(number, b"".join(parts) + self.odd(0.004))
 
     def odd(self, share: float) -> bytes:
         """In a share of all cases a field that is unknown, of another wire type, or a group."""
@@ -155,13 +198,19 @@ class Maker:
     def some(self, made: list[bytes]) -> bytes:
         """Most of the fields, mostly in their order."""
         kept = [each for each in made if self.chance(0.8)]
-        if self.chance(0.05):
+        if self.chance(0.02):
             self.random.shuffle(kept)
-        return b"".join(kept) + self.odd(0.03)
+        return b"".join(kept) + self.odd(0.01)
 
     def attributes(self, number: int) -> list[bytes]:
         """Some KeyValues."""
-        return [self.attribute(number) for _ in range(self.random.randrange(8))]
+        count = self.random.randrange(8)
+        keys = (
+            self.random.sample(NAMES, count)
+            if self.chance(0.97)
+            else self.random.choices(NAMES + OWN, k=count)
+        )
+        return [self.attribute(number, 0, key if self.chance(0.7) else None) for key in keys]
 
     def log(self) -> bytes:
         """A LogRecord."""
@@ -170,24 +219,30 @@ class Maker:
             [
                 fixed(1, pick(TIMES[:4]) if self.chance(0.9) else pick(TIMES)),
                 integer(2, pick(INTEGERS)),
-                part(3, pick(TEXTS)),
+                part(3, self.text()),
                 part(5, self.value()),
                 *self.attributes(6),
                 integer(7, 1),
                 part(9, self.random.randbytes(pick([16, 16, 16, 3]))),
                 part(10, self.random.randbytes(8)),
                 fixed(11, pick(TIMES)),
-                part(12, pick(TEXTS)) if self.chance(0.3) else b"",
+                part(12, self.text()) if self.chance(0.2) else b"",
             ]
         )
 
     def event(self) -> bytes:
         """A span's event."""
-        return self.some([fixed(1, NOW), part(2, self.random.choice(TEXTS)), *self.attributes(3)[:3], integer(4, 1)])
+        return self.some([fixed(1, NOW), part(2, self.text()), *self.attributes(3)[:3], integer(4, 1)])
 
     def link(self) -> bytes:
         """A span's link."""
-        return self.some([part(1, bytes(16)), part(2, bytes(8)), part(3, self.random.choice(["", "a=b", "é"]))])
+        return self.some(
+            [
+                part(1, bytes(16)),
+                part(2, bytes(8)),
+                part(3, self.random.choice(["", "a=b", "a=b", "a=b", "é"])),
+            ]
+        )
 
     def span(self) -> bytes:
         """A Span."""
@@ -196,16 +251,16 @@ class Maker:
             [
                 part(1, self.random.randbytes(16)),
                 part(2, self.random.randbytes(pick([8, 8, 8, 0]))),
-                part(3, pick(["", "a=b", "é"])) if self.chance(0.3) else b"",
+                part(3, pick(["", "a=b", "a=b", "a=b", "é"])) if self.chance(0.3) else b"",
                 part(4, self.random.randbytes(pick([8, 8, 0, 3]))),
-                part(5, pick(TEXTS)),
+                part(5, self.text()),
                 integer(6, self.random.randrange(7)),
                 fixed(7, pick(TIMES[:4]) if self.chance(0.9) else pick(TIMES)),
                 fixed(8, pick(TIMES[:4]) if self.chance(0.9) else pick(TIMES)),
                 *self.attributes(9),
                 *(part(11, self.event()) for _ in range(self.random.choice([0, 0, 1, 2]))),
                 *(part(13, self.link()) for _ in range(self.random.choice([0, 0, 1]))),
-                part(15, self.some([part(2, pick(TEXTS)), integer(3, self.random.randrange(4))])),
+                part(15, self.some([part(2, self.text()), integer(3, self.random.randrange(4))])),
             ]
         )
 
@@ -216,13 +271,13 @@ class Maker:
         for _ in range(self.random.choice([1, 1, 2])):
             names = [*RESOURCE_SOURCE, *RESOURCE_TARGET, *LAYER]
             shared = [
-                part(1, part(1, self.random.choice(names)) + part(2, part(1, self.random.choice(TEXTS))))
+                part(1, part(1, self.random.choice(names)) + part(2, part(1, self.text())))
                 for _ in range(self.random.randrange(4))
             ]
             scopes = [
                 part(
                     2,
-                    self.some([part(1, self.some([part(1, self.random.choice(TEXTS)), part(2, "1.0")]))])
+                    self.some([part(1, self.some([part(1, self.text()), part(2, "1.0")]))])
                     + b"".join(part(2, record()) for _ in range(self.random.choice([1, 1, 2, 3]))),
                 )
                 for _ in range(self.random.choice([1, 1, 1, 2]))

@@ -4,6 +4,8 @@ Owns formats, maps and limits. Nothing is dropped in silence: a record that is n
 by its line. Knows neither the journal nor the engine.
 """
 
+from typing import Final
+
 from guardian.decode.bodies import ARROW, decode_body, decompress
 from guardian.decode.columns import Decoded, Rejected
 from guardian.decode.files import read, read_all
@@ -13,6 +15,7 @@ from guardian.decode.mapping import Map
 __all__ = [
     "ARROW",
     "BUILT_IN",
+    "KERNELS",
     "Decoded",
     "Map",
     "Rejected",
@@ -23,3 +26,11 @@ __all__ = [
     "read",
     "read_all",
 ]
+
+KERNELS: Final = (
+    "guardian.decode.otlp_kernels",
+    "guardian.decode.otlp_meaning_kernels",
+    "guardian.decode.otlp_name_kernels",
+    "guardian.decode.otlp_text_kernels",
+)
+"""Modules whose kernels are to be compiled before the first request; until then they are on first use."""

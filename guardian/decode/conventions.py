@@ -59,6 +59,7 @@ ROUTE: Final = ("http.route",)
 PATH: Final = ("url.path",)
 STATUS: Final = ("http.response.status_code", "http.status_code")
 GRPC_STATUS: Final = ("rpc.grpc.status_code",)
+RPC_STATUS: Final = ("rpc.response.status_code",)
 OUTCOME: Final = ("event.outcome",)
 ERROR: Final = ("error.type", "exception.type")
 LAYER: Final = ("tamv.layer",)
@@ -86,6 +87,9 @@ RESOURCE_TARGET: Final = (
 
 EVENT_OUTCOMES: Final = {"success": 1, "failure": 2, "denied": 3}
 """Words of ``event.outcome`` as ``Outcome``; ``denied`` is ours."""
+
+RPC_OUTCOMES: Final = {"ok": 1, "0": 1, "permission_denied": 3, "unauthenticated": 3}
+"""Words of ``rpc.response.status_code`` as ``Outcome``; every other one is a failure."""
 
 SEVERITY_OF_TEXT: Final = {
     "trace": 1,

@@ -33,6 +33,8 @@ from guardian.decode.conventions import (
     RESOURCE_SOURCE,
     RESOURCE_TARGET,
     ROUTE,
+    RPC_OUTCOMES,
+    RPC_STATUS,
     SERVER_KINDS,
     SESSION,
     SEVERITY_OF_TEXT,
@@ -328,6 +330,9 @@ def _outcome(attributes: dict[str, Any]) -> int:
         return Outcome.SUCCESS
     if grpc > 0:
         return Outcome.DENIED if grpc in GRPC_DENIED else Outcome.FAILURE
+    rpc = _first(attributes, RPC_STATUS, []).lower()
+    if rpc:
+        return RPC_OUTCOMES.get(rpc, Outcome.FAILURE)
     stated = EVENT_OUTCOMES.get(scalar_text(attributes.get(OUTCOME[0])).lower())
     if stated is not None:
         return stated

@@ -14,13 +14,13 @@ import numpy as np
 from guardian.decode import conventions as names
 
 # What an attribute of a record is for. The first are columns of TEXT_COLUMNS in their order.
-SOURCE, KIND, ACTOR, ADDRESS, TARGET, SESSION, METHOD, ROUTE, PATH = range(9)
-TEXTS: Final = 9
+SOURCE, KIND, ACTOR, ADDRESS, TARGET, SESSION, METHOD, ROUTE, PATH, RPC_STATUS = range(10)
+TEXTS: Final = 10
 """Uses below this one need a text."""
-STATUS, OLD_STATUS, GRPC_STATUS, OUTCOME, ERROR, EXCEPTION, LAYER, DURATION = range(9, 17)
-SEVERITY_TEXT, NAME, PARENT, DESCRIPTION, EVENTS, SCOPE_NAME = range(17, 23)
+STATUS, OLD_STATUS, GRPC_STATUS, OUTCOME, ERROR, EXCEPTION, LAYER, DURATION = range(10, 18)
+SEVERITY_TEXT, NAME, PARENT, DESCRIPTION, EVENTS, SCOPE_NAME = range(18, 24)
 """Names that a record's own fields take in ``attrs``."""
-USES: Final = 23
+USES: Final = 24
 
 FIRST_PEER: Final = len(names.ADDRESS)
 """Rank from which an address is the peer's."""
@@ -36,6 +36,7 @@ _RECORD: Final[dict[str, tuple[int, int]]] = {
         (METHOD, names.METHOD),
         (ROUTE, names.ROUTE),
         (PATH, names.PATH),
+        (RPC_STATUS, names.RPC_STATUS),
         (STATUS, names.STATUS[:1]),
         (OLD_STATUS, names.STATUS[1:]),
         (GRPC_STATUS, names.GRPC_STATUS),
@@ -57,7 +58,7 @@ _KNOWN: Final = [
     name.encode()
     for name in dict.fromkeys([*_RECORD, *names.RESOURCE_SOURCE, *names.RESOURCE_TARGET, *names.LAYER])
 ]
-_PLACES: Final = 1024
+_PLACES: Final = 2048
 
 
 def _packed(texts: list[bytes]) -> tuple[Any, Any]:
@@ -69,11 +70,11 @@ def _packed(texts: list[bytes]) -> tuple[Any, Any]:
 def place(length: Any, first: Any, third: Any, middle: Any, last: Any, factor: Any) -> Any:
     """The place of a name; also compiled into the kernels."""
     mixed = length + (first << 6) + (third << 14) + (middle << 22) + (last << 30)
-    return ((mixed * factor) >> 34) & 1023
+    return ((mixed * factor) >> 44) & 2047
 
 
 def _factor_for(known: list[bytes]) -> tuple[int, list[int]]:
-    for factor in range(1_000_003, 1_010_003, 2):
+    for factor in range(0x1E3779B97F4A7C15, 0x7E3779B97F4A7C15, 0x7F4A7C159E3780):
         places = [place(len(x), x[0], x[len(x) // 3], x[len(x) // 2], x[-1], factor) for x in known]
         if len(set(places)) == len(places):
             return factor, places
@@ -99,6 +100,8 @@ SEVERITY_DATA, SEVERITY_STARTS = _packed([text.encode() for text in names.SEVERI
 SEVERITY_NUMBERS: Final = np.array(list(names.SEVERITY_OF_TEXT.values()), np.int64)
 OUTCOME_DATA, OUTCOME_STARTS = _packed([text.encode() for text in names.EVENT_OUTCOMES])
 OUTCOME_NUMBERS: Final = np.array(list(names.EVENT_OUTCOMES.values()), np.int64)
+RPC_DATA, RPC_STARTS = _packed([text.encode() for text in names.RPC_OUTCOMES])
+RPC_NUMBERS: Final = np.array(list(names.RPC_OUTCOMES.values()), np.int64)
 
 _FIXED: Final = [
     b'"resource":',

@@ -147,7 +147,7 @@ def _places() -> Array:
         SCOPE: {(1, octets): SCOPE_AT, (2, octets): ASCII, (3, octets): REFUSED},
         RESOURCE: {(1, octets): ATTRIBUTE, (3, octets): ENTITY_PART},
         ENTITY: {(number, octets): ASCII for number in (1, 2, 3, 4)},
-        SPAN_EVENT: {(2, octets): NAME_AT, (3, octets): ATTRIBUTE},
+        SPAN_EVENT: {(2, octets): NAME_AT},  # its attributes are read apart
     }
     places = np.full((len(fields), 256), IGNORED, np.int64)
     for message, known in fields.items():
@@ -203,7 +203,7 @@ def walk(records: int, scopes: int, attributes: int, words: int) -> Walk:
     """Room for what a body holds."""
     return Walk(
         np.zeros(NAMES + (DEPTH + 1) * MEMBERS, np.int64),
-        np.empty((records, FIELDS), np.int64),
+        np.zeros((records, FIELDS), np.int64),
         np.empty((scopes, ORIGIN_FIELDS), np.int64),
         np.empty((attributes, ATTRIBUTE_FIELDS), np.int64),
         np.empty(words, np.int64),

@@ -37,7 +37,7 @@ def _known(body: Any, start: Any, stop: Any) -> Any:
         return -1
     mixed = length + (np.int64(body[start]) << 6) + (np.int64(body[start + length // 3]) << 14)
     mixed += (np.int64(body[start + length // 2]) << 22) + (np.int64(body[stop - 1]) << 30)
-    found = names.SLOTS[((mixed * names.FACTOR) >> 34) & 1023]
+    found = names.SLOTS[((mixed * names.FACTOR) >> 44) & 2047]
     if found < 0:
         return -1
     first = names.KEY_STARTS[found]
@@ -73,6 +73,12 @@ def _word_number(body: Any, start: Any, stop: Any, data: Any, starts: Any, numbe
 
 
 @jit
+def _place(attribute: Any) -> Any:
+    """An attribute's kind, and where its text lies (the end is the value itself of a number)."""
+    return attribute[to.VALUE_KIND], attribute[to.AT], attribute[to.END]
+
+
+@jit
 def _has_text(attribute: Any) -> Any:
     if attribute[to.VALUE_KIND] == to.STRING:
         return attribute[to.END] > attribute[to.AT]
@@ -90,13 +96,13 @@ def _drop(attributes: Any, tape: Any, i: Any, row: Any) -> None:
 @jit
 def _sort(body: Any, row: Any, is_log: Any, attributes: Any, tape: Any, found: Any) -> Any:
     """Find for each use the first attribute that serves it; whether all is plain. An event's name is dropped."""
-    for use in range(names.USES):
-        found[use] = -1
-    best = np.uint64(0)  # five bits a use: the rank of what was found
+    for each in range(names.USES):
+        found[each] = -1
+    best: Any = np.uint64(0)  # five bits a use: the rank of what was found
     for i in range(row[to.FIRST], row[to.LAST]):
         attribute = attributes[i]
         number = _known(body, attribute[to.KEY_AT], attribute[to.KEY_END])
-        use = names.KEY_USE[number] if number >= 0 else np.int64(-1)
+        use: Any = names.KEY_USE[number] if number >= 0 else -1
         if use < 0:
             continue
         kind, rank = attribute[to.VALUE_KIND], np.uint64(names.KEY_RANK[number])
@@ -125,7 +131,7 @@ def _sort(body: Any, row: Any, is_log: Any, attributes: Any, tape: Any, found: A
 @jit
 def _number(body: Any, attribute: Any) -> Any:
     """The number that an attribute states and whether that is plain; NaN = none."""
-    kind, start, end = attribute[to.VALUE_KIND], attribute[to.AT], attribute[to.END]
+    kind, start, end = _place(attribute)
     if kind == to.INT:
         return np.float64(end), True
     if kind == to.REAL:
@@ -134,7 +140,7 @@ def _number(body: Any, attribute: Any) -> Any:
         return real if math.isfinite(real) else math.nan, True
     if kind != to.STRING or end == start:
         return math.nan, True
-    value = 0
+    value: Any = 0
     for i in range(start, min(end, start + 16)):
         if not 0x30 <= body[i] <= 0x39:
             return math.nan, False
@@ -158,16 +164,17 @@ def _outcome(body: Any, attributes: Any, found: Any) -> Any:
                 return DENIED if number in (NOT_PERMITTED, UNAUTHENTICATED) else FAILURE
         elif number >= 100.0:
             return DENIED if number in (401.0, 403.0) else FAILURE if number >= 400.0 else SUCCESS
+    if found[names.RPC_STATUS] >= 0:
+        kind, start, end = _place(attributes[found[names.RPC_STATUS]])
+        if kind != to.STRING:
+            return SUCCESS if kind == to.INT and end == 0 else FAILURE
+        outcome = _word_number(body, start, end, names.RPC_DATA, names.RPC_STARTS, names.RPC_NUMBERS)
+        return outcome if outcome > 0 else FAILURE
     if found[names.OUTCOME] >= 0:
-        stated = attributes[found[names.OUTCOME]]
-        if stated[to.VALUE_KIND] == to.STRING:
+        kind, start, end = _place(attributes[found[names.OUTCOME]])
+        if kind == to.STRING:
             outcome = _word_number(
-                body,
-                stated[to.AT],
-                stated[to.END],
-                names.OUTCOME_DATA,
-                names.OUTCOME_STARTS,
-                names.OUTCOME_NUMBERS,
+                body, start, end, names.OUTCOME_DATA, names.OUTCOME_STARTS, names.OUTCOME_NUMBERS
             )
             if outcome > 0:
                 return outcome
@@ -183,7 +190,7 @@ def _outcome(body: Any, attributes: Any, found: Any) -> Any:
 
 @jit
 def _layer(body: Any, attribute: Any, default: Any) -> Any:
-    kind, start, end = attribute[to.VALUE_KIND], attribute[to.AT], attribute[to.END]
+    kind, start, end = _place(attribute)
     if kind == to.INT:
         return end if 0 <= end <= 7 else default
     if kind != to.STRING or not 1 <= end - start <= 2 or (end - start == 2 and body[start] != 0x4C):
