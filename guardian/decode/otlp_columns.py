@@ -153,19 +153,23 @@ def _named(
 def _written(octets: Bytes, walk: to.Walk, room: int, out: Int64) -> tuple[pa.Array, pa.Array] | None:
     """``attrs`` and messages, with null where there is none."""
     records = int(walk.state[to.RECORDS])
-    size, doubles = len(octets) + 64 * records + 4096, records + 64
+    sizes = [2**16, len(octets) + 64 * records + 4096, len(octets) + 4096]
+    doubles = len(octets) // 9 + 1  # each takes nine bytes of the body
     while True:
+        rows = (0, records, records)
         tail, attrs, messages = (
-            to.output(count, min(size, room), doubles) for count in (0, records, records)
+            to.output(n, min(size, room), doubles) for n, size in zip(rows, sizes, strict=True)
         )
         write_texts(octets, walk, tail, attrs, messages, out)
         if out[0] == to.PLAIN and _longest(attrs) + _longest(messages) > room:
             return None
         if out[0] == to.PLAIN:
             return _texts(attrs, len("{}") + 1), _texts(messages, 1)
-        if not any(each.meta[to.NO_SPACE] for each in (tail, attrs, messages)) or size >= room:
+        full = [bool(each.meta[to.NO_SPACE]) for each in (tail, attrs, messages)]
+        if not any(full) or max(sizes) >= _GROWTH * room:
             return None
-        size, doubles = _GROWTH * size, _GROWTH * doubles
+        sizes = [size * _GROWTH if grows else size for size, grows in zip(sizes, full, strict=True)]
+        del tail, attrs, messages
 
 
 def _longest(output: to.Output) -> int:

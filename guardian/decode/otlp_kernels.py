@@ -280,7 +280,7 @@ def _message(body: Any, at: Any, end: Any, message: Any, row: Any, walk: Any) ->
             if not _leaf(body, start, at, to.LINK if place == to.LINK_PART else to.ENTITY, row):
                 return False
         elif place != to.IGNORED:
-            bit = 1 << max(place, 0)
+            bit = 1 << max(place, 0) if place != to.ASCII else 0
             if seen & bit:
                 return False
             seen |= bit
