@@ -20,6 +20,7 @@ import pyarrow as pa
 from guardian.decode import conventions
 from guardian.decode.columns import LATEST, Decoded
 from guardian.decode.conventions import DURATION, GRPC_STATUS, LAYER, RESOURCE_SOURCE, RESOURCE_TARGET, STATUS
+from guardian.decode.otlp import text_room
 from guardian.decode.otlp_columns import decode_plain, plain_draft
 from guardian.decode.otlp_wire import decode_records
 from guardian.errors import BodyError
@@ -365,7 +366,7 @@ def fuzz(seed: int, count: int, seconds: float = float("inf")) -> tuple[Counter[
 
     for body, signal in inputs(seed, count):
         counts["inputs"] += 1
-        if plain_draft(body, signal, LATEST) is not None:
+        if plain_draft(body, signal, LATEST, text_room(len(body))) is not None:
             counts["taken by the kernels"] += 1
             taken[signal].append(body)
             if len(taken[signal]) >= TOGETHER and (found := compare(signal)) is not None:

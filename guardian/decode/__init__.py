@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 KERNELS: Final = (
+    "guardian.decode.otlp_json_kernels",
     "guardian.decode.otlp_kernels",
     "guardian.decode.otlp_meaning_kernels",
     "guardian.decode.otlp_name_kernels",

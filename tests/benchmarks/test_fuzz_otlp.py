@@ -51,4 +51,4 @@ def test_inputs_are_the_same_for_the_same_seed() -> None:
 def test_a_request_is_mostly_sound() -> None:
     maker = fuzzing.Maker(1)
     bodies = [maker.request(Signal.SPAN) for _ in range(50)]
-    assert sum(fuzzing.plain_draft(body, Signal.SPAN, LATEST) is not None for body in bodies) > 10
+    assert sum(fuzzing.decode_plain(body, Signal.SPAN, LATEST) is not None for body in bodies) > 10
