@@ -60,21 +60,13 @@ def _string(body: Any, at: Any) -> Any:
 
 
 @jit
-def _hex(octet: Any) -> Any:
-    if 0x30 <= octet <= 0x39:
-        return np.int64(octet) - 0x30
-    lower = np.int64(octet) | 0x20
-    return lower - 0x57 if 0x61 <= lower <= 0x66 else -1
-
-
-@jit
 def _unit(body: Any, at: Any, end: Any) -> Any:
     """The UTF-16 unit whose four hexadecimal digits stand at ``at``, or -1."""
     if at + 4 > end:
         return -1
     value = 0
     for i in range(4):
-        digit = _hex(body[at + i])
+        digit = schema.HEX_VALUES[body[at + i]]
         if digit < 0:
             return -1
         value = value << 4 | digit
@@ -197,12 +189,13 @@ def _text_field(body: Any, kind: Any, tag: Any, at: Any, end: Any, escaped: Any,
     if end - at != 2 * size:
         return -1
     out[to + 1] = size
-    for i in range(size):
-        high, low = _hex(body[at + 2 * i]), _hex(body[at + 2 * i + 1])
-        if high < 0 or low < 0:
-            return -1
-        out[to + 2 + i] = high << 4 | low
-    return to + 2 + size
+    text, octets, wrong = np.uint64(at), np.uint64(to + 2), np.int64(0)
+    for i in range(np.uint64(size)):
+        high = schema.HEX_VALUES[body[text + np.uint64(2) * i]]
+        low = schema.HEX_VALUES[body[text + np.uint64(2) * i + np.uint64(1)]]
+        wrong |= high | low
+        out[octets + i] = high << 4 | low
+    return to + 2 + size if wrong >= 0 else -1
 
 
 @jit

@@ -112,3 +112,8 @@ ESCAPED: Final = np.frombuffer(b'"\\/\b\f\n\r\t', np.uint8)
 
 WORD_DATA: Final = np.frombuffer(b"truefalsenull", np.uint8)
 WORD_STARTS: Final = np.array([0, 4, 9, 13])
+
+HEX_VALUES: Final = np.array(
+    [int(chr(octet), 16) if chr(octet) in "0123456789abcdefABCDEF" else -1 for octet in range(256)]
+)
+"""Of each byte the value as a hexadecimal digit, -1 = it is none."""

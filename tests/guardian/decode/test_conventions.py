@@ -5,7 +5,9 @@ from __future__ import annotations
 from guardian.decode import conventions
 from guardian.events import Outcome
 
-LISTS = {name: value for name, value in vars(conventions).items() if isinstance(value, tuple) and name.isupper()}
+LISTS = {
+    name: value for name, value in vars(conventions).items() if isinstance(value, tuple) and name.isupper()
+}
 RECORD = {
     name: value
     for name, value in LISTS.items()
