@@ -167,7 +167,8 @@ class Maker:
         elif depth > 3:
             out = part(self.random.choice([5, 6]), b"")
         elif chance < 0.9:
-            out = part(5, b"".join(part(1, self.value(depth + 1)) for _ in range(self.random.randrange(4))))
+            count = self.random.choice([0, 1, 2, 3, 12])
+            out = part(5, b"".join(part(1, self.value(depth + 1)) for _ in range(count)))
         else:
             out = part(6, b"".join(self.attribute(1, depth + 1) for _ in range(self.random.randrange(4))))
         if self.chance(0.002):

@@ -237,8 +237,11 @@ def _field_of(body: Any, message: Any, at: Any, end: Any) -> Any:
 
 
 @jit
-def _closed(frame: Any, at: Any, out: Any, to: Any) -> Any:
-    """Write the length of the message that ends at ``to`` before it: where it ends then, -1 = not plain."""
+def _closed(frame: Any, at: Any, reals: Any, meta: Any, out: Any, to: Any) -> Any:
+    """Write the length of the message that ends at ``to`` before it: where it ends then, -1 = not plain.
+
+    If the length needs more room than was left for it, the message moves on, and with it the places of its doubles.
+    """
     if schema.IS_LIMITED[frame[OF]] and at - frame[START] > MAX_RECORD_BYTES:
         return -1
     slot = frame[SLOT]
@@ -251,11 +254,15 @@ def _closed(frame: Any, at: Any, out: Any, to: Any) -> Any:
     if length < 0x80:
         out[slot] = length
         return to
-    if length >= 1 << 28 or to + LONG > out.shape[0]:
+    if length > MAX_RECORD_BYTES or to + LONG > out.shape[0]:
         return -1
     for i in range(to - 1, slot, -1):
         out[i + LONG - 1] = out[i]
     _padded(length, out, slot)
+    real = meta[REALS] - 1
+    while real >= 0 and reals[real, 2] > slot:
+        reals[real, 2] += LONG - 1
+        real -= 1
     return to + LONG - 1
 
 
@@ -366,7 +373,7 @@ def to_protobuf(body: Any, request: Any, frames: Any, reals: Any, meta: Any, out
             at += 1
             depth -= 1
             first = False
-            to = to if frame[IS_LIST] else _closed(frame, at, out, to)
+            to = to if frame[IS_LIST] else _closed(frame, at, reals, meta, out, to)
             if to < 0:
                 return
         if not first:
