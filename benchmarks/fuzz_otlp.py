@@ -8,23 +8,32 @@ record decoder and so cannot differ; a sample of it is decoded all the same, for
 from __future__ import annotations
 
 import argparse
+import base64
 import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from guardian.decode import conventions
 from guardian.decode.columns import LATEST, Decoded
 from guardian.decode.conventions import DURATION, GRPC_STATUS, LAYER, RESOURCE_SOURCE, RESOURCE_TARGET, STATUS
-from guardian.decode.otlp_columns import decode_plain, plain_draft
+from guardian.decode.otlp_columns import decode_plain, decode_plain_json
+from guardian.decode.otlp_json import decode_json_records
 from guardian.decode.otlp_wire import decode_records
 from guardian.errors import BodyError
 from guardian.events import Signal
 
+ID_KEYS = {"traceId", "spanId", "parentSpanId"}
 NOW = 1_700_000_000 * 10**9
 TOGETHER = 200
 """Inputs that the kernels took are compared so many at a time: requests one after the other are a request."""
@@ -158,7 +167,8 @@ class Maker:
         elif depth > 3:
             out = part(self.random.choice([5, 6]), b"")
         elif chance < 0.9:
-            out = part(5, b"".join(part(1, self.value(depth + 1)) for _ in range(self.random.randrange(4))))
+            count = self.random.choice([0, 1, 2, 3, 12])
+            out = part(5, b"".join(part(1, self.value(depth + 1)) for _ in range(count)))
         else:
             out = part(6, b"".join(self.attribute(1, depth + 1) for _ in range(self.random.randrange(4))))
         if self.chance(0.002):
@@ -285,7 +295,7 @@ class Maker:
             resources.append(part(1, self.some([part(1, self.some(shared))]) + b"".join(scopes)))
         return b"".join(resources) + self.odd(0.02)
 
-    def mutated(self, body: bytes, other: bytes) -> bytes:
+    def mutated(self, body: bytes, other: bytes, interesting: list[int]) -> bytes:
         """The body with one to three changes, most of which keep its length."""
         octets = bytearray(body)
         for _ in range(self.random.choice([1, 1, 1, 2, 3])):
@@ -295,7 +305,7 @@ class Maker:
             if how < 0.45:
                 octets[at] ^= 1 << self.random.randrange(8)
             elif how < 0.75:
-                octets[at] = self.random.choice(OCTETS)
+                octets[at] = self.random.choice(interesting)
             elif how < 0.82:
                 octets[at] = (octets[at] + self.random.choice([-1, 1])) & 0xFF
             elif how < 0.88:
@@ -328,30 +338,76 @@ def same(left: Decoded, right: Decoded) -> bool:
     return True
 
 
-def agree(body: bytes, signal: Signal) -> bool:
-    """Whether both decoders say the same of a body that the kernels take."""
-    plain = decode_plain(body, signal, LATEST)
+Decode = Callable[[bytes, Signal, int], Decoded | None]
+
+
+class Encoding(NamedTuple):
+    """One encoding of OTLP: its two decoders, whether bodies one after the other are a body, and its fuzzing bytes."""
+
+    plain: Decode
+    slow: Decode
+    together: int
+    octets: list[int]
+
+
+PROTOBUF = Encoding(decode_plain, decode_records, TOGETHER, OCTETS)
+JSON = Encoding(
+    decode_plain_json, decode_json_records, 1, [*b'{}[],:"\\0159-+.eEu/n tf\n', 0x00, 0x1F, 0x7F, 0xC3, 0xFF]
+)
+ENCODINGS = {"protobuf": PROTOBUF, "json": JSON}
+
+
+def as_json(body: bytes, signal: Signal) -> bytes:
+    """A request as OTLP/JSON: protobuf's JSON, but ids in hexadecimal and enums as numbers; empty if it is none."""
+    message = ExportLogsServiceRequest() if signal is Signal.LOG else ExportTraceServiceRequest()
     try:
-        return plain is None or same(plain, decode_records(body, signal, LATEST))
+        message.ParseFromString(body)
+        request = MessageToDict(message, use_integers_for_enums=True)
+    except (DecodeError, ValueError):
+        return b""
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, list):
+            return [walk(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            key: base64.b64decode(each).hex() if key in ID_KEYS and isinstance(each, str) else walk(each)
+            for key, each in value.items()
+        }
+
+    return msgspec.json.encode(walk(request))
+
+
+def agree(body: bytes, signal: Signal, encoding: Encoding) -> bool:
+    """Whether both decoders say the same of a body that the kernels take."""
+    plain = encoding.plain(body, signal, LATEST)
+    try:
+        slow = encoding.slow(body, signal, LATEST)
     except BodyError:
-        return False
+        return plain is None
+    return plain is None or (slow is not None and same(plain, slow))
 
 
-def inputs(seed: int, count: int) -> Iterator[tuple[bytes, Signal]]:
+def inputs(seed: int, count: int, encoding: Encoding) -> Iterator[tuple[bytes, Signal]]:
     """Requests and their mutations, the same ones for the same seed."""
     maker = Maker(seed)
     made = 0
     while made < count:
         signal = maker.random.choice([Signal.LOG, Signal.SPAN])
         pool = [maker.request(signal) for _ in range(8)]
+        if encoding is JSON:
+            pool = [as_json(body, signal) for body in pool]
         for body in pool:
             yield body, signal
             for _ in range(60):
-                yield maker.mutated(body, pool[0]), signal
+                yield maker.mutated(body, pool[0], encoding.octets), signal
         made += 61 * len(pool)
 
 
-def fuzz(seed: int, count: int, seconds: float = float("inf")) -> tuple[Counter[str], bytes | None]:
+def fuzz(
+    seed: int, count: int, seconds: float = float("inf"), encoding: Encoding = PROTOBUF
+) -> tuple[Counter[str], bytes | None]:
     """Compare both decoders on many inputs: the counts, and the first input of which they say different things."""
     counts: Counter[str] = Counter()
     taken: dict[Signal, list[bytes]] = {Signal.LOG: [], Signal.SPAN: []}
@@ -359,27 +415,27 @@ def fuzz(seed: int, count: int, seconds: float = float("inf")) -> tuple[Counter[
 
     def compare(signal: Signal) -> bytes | None:
         bodies, taken[signal] = taken[signal], []
-        if agree(b"".join(bodies), signal):
+        if agree(b"".join(bodies), signal, encoding):
             return None
-        return next((body for body in bodies if not agree(body, signal)), b"".join(bodies))
+        return next((body for body in bodies if not agree(body, signal, encoding)), b"".join(bodies))
 
-    for body, signal in inputs(seed, count):
+    for body, signal in inputs(seed, count, encoding):
         counts["inputs"] += 1
-        if plain_draft(body, signal, LATEST) is not None:
+        if encoding.plain(body, signal, LATEST) is not None:
             counts["taken by the kernels"] += 1
             taken[signal].append(body)
-            if len(taken[signal]) >= TOGETHER and (found := compare(signal)) is not None:
+            if len(taken[signal]) >= encoding.together and (found := compare(signal)) is not None:
                 return counts, found
         elif counts["inputs"] % SAMPLE == 0:
             try:
-                decode_records(body, signal, LATEST)
+                encoding.slow(body, signal, LATEST)
                 counts["left and read (sample)"] += 1
             except BodyError:
                 counts["left and refused (sample)"] += 1
         if counts["inputs"] >= count or (counts["inputs"] % 1000 == 0 and time.monotonic() > until):
             break
-    for signal in taken:
-        if (found := compare(signal)) is not None:
+    for signal, bodies in taken.items():
+        if bodies and (found := compare(signal)) is not None:
             return counts, found
     return counts, None
 
@@ -390,9 +446,10 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--encoding", choices=ENCODINGS, default="protobuf")
     asked = parser.parse_args()
     started = time.monotonic()
-    counts, found = fuzz(asked.seed, asked.inputs, asked.seconds)
+    counts, found = fuzz(asked.seed, asked.inputs, asked.seconds, ENCODINGS[asked.encoding])
     for what, count in counts.items():
         print(f"{count:>12,} {what}")
     print(f"{time.monotonic() - started:>12,.0f} seconds")

@@ -109,6 +109,8 @@ async def running(
                 if line.startswith(b"guardian listening on "):
                     yield Service(process.pid, int(line.rpartition(b":")[2]), place / "data")
                     break
+            else:
+                raise RuntimeError("the service did not start; `guardian run` says why")
         finally:
             if process is not None:
                 if process.returncode is None:

@@ -14,6 +14,7 @@ from guardian.decode.mapping import Map
 
 KERNELS: Final = (
     *(
+        "guardian.decode.otlp_json_kernels",
         "guardian.decode.otlp_kernels",
         "guardian.decode.otlp_meaning_kernels",
         "guardian.decode.otlp_name_kernels",

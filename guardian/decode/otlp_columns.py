@@ -17,6 +17,8 @@ from guardian.decode.columns import EARLIEST, MAX_RECORDS, Decoded, Rejects
 from guardian.decode.draft import Draft, Names, finish
 from guardian.decode.mapping import TEXT_COLUMNS
 from guardian.decode.otlp import text_room
+from guardian.decode.otlp_json_kernels import DEPTH, FRAME, METAS, REALS, USED, to_protobuf
+from guardian.decode.otlp_json_schema import REQUEST
 from guardian.decode.otlp_kernels import walk_otlp
 from guardian.decode.otlp_keys import USES
 from guardian.decode.otlp_meaning_kernels import read_attributes
@@ -31,9 +33,9 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 _GROWTH: Final = 2
 
 
-def decode_plain(body: bytes, signal: Signal, latest: int) -> Decoded | None:
+def decode_plain(body: bytes | Bytes, signal: Signal, latest: int, room: int | None = None) -> Decoded | None:
     """The events of an OTLP request, or None when it is left to the slow decoder."""
-    draft = plain_draft(body, signal, latest)
+    draft = plain_draft(body, signal, latest, text_room(len(body)) if room is None else room)
     if draft is None:
         return None
     rejects = Rejects()
@@ -41,13 +43,35 @@ def decode_plain(body: bytes, signal: Signal, latest: int) -> Decoded | None:
     return rejects.decoded(batch)
 
 
-def plain_draft(body: bytes, signal: Signal, latest: int) -> Draft | None:
+def decode_plain_json(body: bytes, signal: Signal, latest: int) -> Decoded | None:
+    """As ``decode_plain``, of a request in JSON."""
+    octets = np.frombuffer(body, np.uint8)
+    out, meta, ended = (
+        np.empty(2 * len(body) + 128, np.uint8),
+        np.zeros(METAS, np.int64),
+        np.zeros(1, np.int64),
+    )
+    reals = np.empty((len(body) // 16 + 1, 3), np.int64)
+    to_protobuf(octets, REQUEST[signal], np.empty((DEPTH, FRAME), np.int64), reals, meta, out, ended)
+    if ended[0] != to.PLAIN:
+        return None
+    if meta[REALS]:
+        places = reals[: meta[REALS]].tolist()
+        values = np.array([float(body[start:end]) for start, end, _ in places])
+        if not np.isfinite(values).all():
+            return None
+        out[reals[: meta[REALS], 2, None] + np.arange(8)] = values.view(np.uint8).reshape(-1, 8)
+    return decode_plain(out[: meta[USED]], signal, latest, text_room(len(body)))
+
+
+def plain_draft(body: bytes | Bytes, signal: Signal, latest: int, room: int) -> Draft | None:
     """The columns of an OTLP request before they are judged, or None when it is left to the slow decoder.
+
+    ``room`` is the most text that it may become, ``text_room``.
 
     Memory: the walk takes about six times the body, and nothing more than ``text_room`` of it per buffer.
     """
     octets = np.frombuffer(body, np.uint8)
-    room = text_room(len(body))
     out = np.zeros(1, np.int64)
     walk = _walked(octets, signal, room, out)
     if walk is None:

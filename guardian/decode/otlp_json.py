@@ -1,4 +1,4 @@
-"""OTLP/HTTP in JSON: typed decoding by msgspec, one record at a time.
+"""OTLP/HTTP in JSON: in bulk by the kernels where a body is plain, else typed decoding by msgspec, one record at a time.
 
 Never ``json_format`` (3,700 records/s, a way to stop the service). The frame is decoded with its records left as raw
 bytes, then each record alone, so that memory follows the largest record and a bad record costs its neighbours nothing.
@@ -23,6 +23,7 @@ from guardian.decode.columns import MAX_RECORDS, Decoded, Rejected, Rejects
 from guardian.decode.draft import empty, id_bytes
 from guardian.decode.lines import line_blocks
 from guardian.decode.otlp import MAX_RECORD_BYTES, Log, Origin, Rows, Span
+from guardian.decode.otlp_columns import decode_plain_json
 from guardian.errors import BodyError
 from guardian.events import Signal
 
@@ -138,6 +139,12 @@ def decode_json(body: bytes, signal: Signal, latest: int) -> Decoded:
     """
     if body.count(b"{") > MAX_OBJECTS:
         raise BodyError(413, "too_many_records", f"expected at most {MAX_OBJECTS} objects in one body")
+    plain = decode_plain_json(body, signal, latest)
+    return decode_json_records(body, signal, latest) if plain is None else plain
+
+
+def decode_json_records(body: bytes, signal: Signal, latest: int) -> Decoded:
+    """As ``decode_json``, one record at a time: whatever the kernels leave, and what they are tested against."""
     rows = Rows(signal, latest, len(body))
     line = 0
     try:
@@ -200,8 +207,8 @@ def _add(rows: Rows, line: int, raw: Raw, origin: Origin, signal: Signal) -> Non
 def _read_log(raw: Raw) -> Log:
     log = _log(raw)
     return Log(
-        log.time_unix_nano if log.time_unix_nano not in {"0", ""} else 0,
-        log.observed_time_unix_nano,
+        _time(log.time_unix_nano),
+        _time(log.observed_time_unix_nano),
         _enum(log.severity_number),
         log.severity_text,
         log.event_name,
@@ -217,8 +224,8 @@ def _read_span(raw: Raw) -> Span:
     return Span(
         span.name,
         _enum(span.kind),
-        span.start_time_unix_nano,
-        span.end_time_unix_nano,
+        _time(span.start_time_unix_nano),
+        _time(span.end_time_unix_nano),
         _enum(span.status.code),
         span.status.message,
         _attributes(span.attributes),
@@ -235,6 +242,11 @@ def _limited(raw: Raw) -> Raw:
             413, "record_too_long", f"expected at most {MAX_RECORD_BYTES} bytes of shared attributes"
         )
     return raw
+
+
+def _time(value: int | str) -> int | str:
+    """A time as it is given, 0 where it says that there is none."""
+    return 0 if value in {"0", ""} else value
 
 
 def _enum(value: int | str) -> int:

@@ -213,12 +213,12 @@ def walk(records: int, scopes: int, attributes: int, words: int) -> Walk:
 
 
 def interned(names: int, text_bytes: int) -> Interned:
-    """Room for some names, in a table that is never more than three quarters full."""
-    places = 1 << max(6, (4 * names // 3).bit_length())
+    """Room for some names, in a table that is never more than half full."""
+    places = 1 << max(6, (2 * names).bit_length())
     return Interned(
         np.zeros(COUNTS + len(TEXT_COLUMNS), np.int64),
         np.zeros(places, np.int64),
-        np.empty(2 * (3 * places // 4 + 1), np.int64),
+        np.empty(2 * (places // 2 + 1), np.int64),
         np.empty(text_bytes, np.uint8),
     )
 

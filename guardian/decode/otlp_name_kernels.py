@@ -110,7 +110,7 @@ def _code(column: Any, end: Any, meta: Any, places: Any, entries: Any, text: Any
     ``text`` has eight bytes to spare behind every end, so that words can be read whole.
     """
     start, used = meta[to.TEXT_USED], meta[to.NAMES_USED]
-    if end < 0 or 4 * used >= 3 * places.shape[0]:
+    if end < 0 or 2 * used >= places.shape[0]:
         meta[to.NO_ROOM] = 1
         return -1
     here, length = np.uint64(start), end - start
@@ -122,6 +122,9 @@ def _code(column: Any, end: Any, meta: Any, places: Any, entries: Any, text: Any
         h = (h ^ _eight(text, here + word)) * np.uint64(0xD6E8FEB86659FD93)
         h ^= h >> np.uint64(32)
     h = (h ^ last) * np.uint64(0xD6E8FEB86659FD93)
+    h ^= h >> np.uint64(32)
+    # Once more: the last letters of a word stand in its highest bits, which one product does not bring down to the place.
+    h *= np.uint64(0x9E3779B97F4A7C15)
     h ^= h >> np.uint64(32)
     room = places.shape[0] - 1
     at = np.int64(h & np.uint64(room))
@@ -143,6 +146,8 @@ def _code(column: Any, end: Any, meta: Any, places: Any, entries: Any, text: Any
                 if same == whole and _eight(text, there + whole) & mask == last:
                     return entries[entry + 1] & 0xFFFFFFFF
         at = (at + 1) & room
+    # In a table that fills up a long search is chance, and a larger one mends it; in an empty one it is meant.
+    meta[to.NO_ROOM] = 1 if 8 * used >= places.shape[0] else 0
     return -1
 
 

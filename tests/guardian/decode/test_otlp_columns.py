@@ -165,6 +165,97 @@ def test_json_is_what_msgspec_writes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pairs", "plain"),
+    [
+        ({"user.name": "n", "user.id": "i", "enduser.id": "e"}, True),
+        ({"user.name": "n", "user.id": ""}, True),
+        ({"user.id": 0, "session.id": -5, "server.address": True}, True),
+        ({"user.id": -(2**63), "session.id": 2**63 - 1}, True),
+        ({"network.peer.address": "p", "net.peer.ip": "q"}, True),
+        ({"client.address": "c", "network.peer.address": "p"}, True),
+        ({"url.path": "/p"}, True),
+        ({"url.path": "/p", "destination.ip": "d"}, True),
+        ({"event.name": "e", "event.action": "a"}, True),
+        ({"event.action": "a"}, True),
+        ({"event.name": 7}, True),
+        ({"event.name": ""}, True),
+        ({"event.duration": 1500}, True),
+        ({"event.duration": "1500"}, True),
+        ({"event.duration": 0.5}, True),
+        ({"event.duration": ""}, True),
+        ({"event.duration": True}, True),
+        ({"http.route": "/r", "http.method": "PUT", "http.request.method": "GET"}, True),
+        ({"http.route": "/r"}, True),
+        ({"http.route": " /r"}, False),
+        ({"http.route": 5, "http.method": 6}, True),
+        ({"http.response.status_code": 200.0}, True),
+        ({"http.response.status_code": float("nan"), "http.status_code": 403}, True),
+        ({"http.response.status_code": "404"}, True),
+        ({"http.response.status_code": ""}, True),
+        ({"http.response.status_code": 99, "rpc.grpc.status_code": 16}, True),
+        ({"rpc.grpc.status_code": 0}, True),
+        ({"rpc.grpc.status_code": -1, "event.outcome": "FAILURE"}, True),
+        ({"rpc.response.status_code": "Ok"}, True),
+        ({"rpc.response.status_code": 0}, True),
+        ({"rpc.response.status_code": "UNAUTHENTICATED"}, True),
+        ({"rpc.response.status_code": "no", "event.outcome": "success"}, True),
+        ({"event.outcome": "unknown", "error.type": ""}, True),
+        ({"event.outcome": "Denied"}, True),
+        ({"event.outcome": 1, "exception.type": "x"}, True),
+        ({"error.type": 0, "exception.type": False}, True),
+        ({"error.type": 7}, True),
+        ({"error.type": 0.5}, False),
+        *(({"tamv.layer": layer}, True) for layer in ("L0", "7", "L8", "l3", "LL", "", 3, 9, -1, True, 3.0)),
+    ],
+)
+def test_meaning(pairs: dict[str, Any], plain: bool) -> None:
+    for signal, number in ((Signal.LOG, 6), (Signal.SPAN, 9)):
+        attributes = b"".join(attribute(key, value_of(value), number) for key, value in pairs.items())
+        for kind in range(6) if signal is Signal.SPAN else (0,):
+            record = (part(5, "work") + bytes([0x30, kind]) + time(8)) if signal is Signal.SPAN else time()
+            for status in (0, 1, 2) if signal is Signal.SPAN else (0,):
+                state = part(15, bytes([0x18, status])) if status else b""
+                taken = agree(request(record + attributes + state, resource=RESOURCE), signal)
+                assert taken or not plain
+                agree(request(record + attributes + state), signal)
+
+
+def value_of(value: str | float) -> bytes:
+    if isinstance(value, str):
+        return part(1, value)
+    if isinstance(value, bool):
+        return bytes([0x10, value])
+    if isinstance(value, float):
+        return b"\x21" + struct.pack("<d", value)
+    return b"\x18" + _length(value % 2**64)
+
+
+@pytest.mark.parametrize("severity", ["", "INFO", "Warning", "fatal", "odd", "x" * 200])
+def test_severities_and_kinds(severity: str) -> None:
+    for number in (0, 1, 9, 24, 25, 2**31, 2**32 + 9, 2**64 - 1):
+        for body in (b"", part(5, part(1, " \n")), part(5, part(1, "m")), part(5, b"\x18\x05")):
+            for scope in (b"", SCOPE):
+                record = time() + b"\x10" + _length(number) + part(3, severity) + body
+                assert agree(request(record, scope=scope))
+
+
+def test_white_space_of_every_script_is_no_message() -> None:
+    spaces = [chr(point) for point in range(0x3001) if chr(point).isspace() or 0x7F < point < 0x200]
+    for space in spaces:
+        agree(
+            request(*(time() + part(5, part(1, each)) for each in (space, space * 2, space + "x", "\u3042")))
+        )
+
+
+def test_names_that_are_long_or_blank() -> None:
+    assert agree(
+        request(time() + text("user.id", "x" * 600) + part(12, " "), time() + text("user.id", "x" * 601))
+    )
+    assert agree(request(time() + part(5, part(1, "m")) + part(12, " "), time() + part(12, "\n"), LOG))
+    assert agree(request(LOG + part(12, "e"), LOG + part(12, "e"), time(1, 5) + part(12, "late")))
+
+
+@pytest.mark.parametrize(
     "record",
     [
         time() + time(),  # a field twice
@@ -334,3 +425,19 @@ def test_any_bytes(body: bytes, is_span: bool) -> None:
 def test_any_times(first: int, second: int) -> None:
     assert agree(request(time(1, first) + time(11, second) + LOG[9:]))
     assert agree(request(time(7, first) + time(8, second)), Signal.SPAN)
+
+
+def test_bodies_of_many_names_stay_plain() -> None:
+    """A table that fills up makes searches long by chance; it is to grow, not to give up."""
+    for count in (100, 500, 1000, 5000):
+        request = ExportLogsServiceRequest()
+        records = request.resource_logs.add().scope_logs.add().log_records
+        for number in range(count):
+            record = records.add(time_unix_nano=1_700_000_000_000_000_000, event_name=f"kind-{number % 40}")
+            for key, text in (
+                ("user.id", f"user-{number * 7 % 20_000}"),
+                ("client.address", f"10.{number % 7}.{number % 200}.{number % 251}"),
+                ("session.id", f"s-{number * 7}-{number % 3}"),
+            ):
+                record.attributes.add(key=key).value.string_value = text
+        assert decode_plain(request.SerializeToString(), Signal.LOG, 2**62) is not None, count

@@ -55,4 +55,4 @@ def test_room_grows_with_what_is_asked_for() -> None:
     small, large = to.interned(1, 10), to.interned(10_000, 10)
     assert len(small.places) < len(large.places)
     assert len(large.places) & (len(large.places) - 1) == 0
-    assert len(large.entries) >= 2 * (3 * len(large.places) // 4)
+    assert len(large.entries) >= 2 * (len(large.places) // 2)
