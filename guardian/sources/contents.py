@@ -139,10 +139,12 @@ class Contents:
         self._at = 0
 
     def holds(self, state: FileState) -> bool:
-        """Whether this is the content that was read as far as ``state`` says."""
+        """Whether this is the content that was read as far as ``state`` says; of one that is done, how it begins."""
         start = self.read(0, state.head_size)
         if len(start) < state.head_size or (state.head_size and digest(start) != state.head):
             return False
+        if state.done:
+            return True
         before = self.read(state.offset - state.back_size, state.back_size)
         return len(before) == state.back_size and (not state.back_size or digest(before) == state.back)
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from typing import Final, cast
 
 from guardian.errors import MachineError
 from guardian.journal.records import Record
@@ -41,6 +41,7 @@ class SyslogTcpSource:
         """Where it listens, once it does."""
         self._connections: set[_Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
+        self._sockets = 0
         self._waiting: deque[_Connection] = deque()
         self._held = 0
         self._full = False
@@ -54,6 +55,7 @@ class SyslogTcpSource:
         """
         settings = self.settings
         self._gathering = Gathering()
+        self._sockets = 0
         context = await asyncio.to_thread(self._context)
         with await self._bound() as listener:
             self.address = listener.getsockname()[:2]
@@ -120,10 +122,11 @@ class SyslogTcpSource:
             except OSError:  # no file descriptor is left, or the peer has gone again
                 await asyncio.sleep(0.1)
                 continue
-            if len(self._connections) + len(self._opening) >= self.settings.max_connections:
+            if self._sockets >= self.settings.max_connections:
                 self.count("too_many_connections", 1)
                 sock.close()
                 continue
+            self._sockets += 1
             opening = asyncio.create_task(self._open(sock, peer[0], context))
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
@@ -137,6 +140,7 @@ class SyslogTcpSource:
             )
         except OSError:  # of TLS too, and a timeout
             self.count("tls_handshake", 1)
+            self._sockets -= 1
             sock.close()
         except asyncio.CancelledError:
             sock.close()
@@ -166,6 +170,7 @@ class SyslogTcpSource:
 
     def closed(self, connection: _Connection) -> None:
         """It is gone; what it has waiting is still taken."""
+        self._sockets -= 1
         self._connections.discard(connection)
 
     def put(self, connection: _Connection, frames: bytes) -> None:
@@ -217,8 +222,7 @@ class _Connection(asyncio.BufferedProtocol):
         self.waits = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by inheritance
         self._source.opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  (there is one size)

@@ -125,8 +125,12 @@ class Watch:
         self._siblings.clear()
         live = self._matching()
         moved = self._first or not self.states
+        lost: list[FileState] = []
         for state in list(self.states.values()):
-            moved |= self._follow(state, live, now, settle_s)
+            moved |= self._follow(state, live, now, settle_s, lost)
+        # Only now is it certain which files are known: an inode that one left may be that of what another became.
+        for state in lost:
+            self._became(state, live)
         before = len(self.states)
         waiting = sum(
             self._meet(identity, found) for identity, found in live.items() if identity not in self.states
@@ -169,18 +173,25 @@ class Watch:
                 pass  # no such folder any more: nothing beside it
         return self._siblings[key]
 
-    def _follow(self, state: FileState, live: dict[Identity, Found], now: float, settle_s: float) -> bool:
-        """Bring a state up to date; say whether its file was moved, replaced or removed."""
+    def _follow(
+        self,
+        state: FileState,
+        live: dict[Identity, Found],
+        now: float,
+        settle_s: float,
+        lost: list[FileState],
+    ) -> bool:
+        """Bring a state up to date; say whether its file was moved, and add it to ``lost`` if it holds something else."""
         moved = False
         seen = _found(state.path, state.identity)
         if seen is None:
             seen = live.get(state.identity) or self._beside(state.path).get(state.identity)
             if seen is None:
-                return self._gone(state, live, now, settle_s)
+                return self._gone(state, now, settle_s, lost)
             state.path, state.rotated, moved = seen.path, True, True
         signature = (seen.size, seen.changed_ns)
         known = self._checked.get(state.identity)
-        if state.done or known == signature:
+        if known == signature:
             return moved
         # Written to and not grown, or grown from nothing: whatever it held in between may be in a copy.
         moved |= known is not None and (seen.size <= known[0] or not known[0])
@@ -188,43 +199,44 @@ class Watch:
         try:
             if contents is None or contents.holds(state):
                 self._checked[state.identity] = signature
-                if contents is not None and state.head_size < SAMPLE_BYTES:
+                if contents is not None and state.done:
+                    del self._contents[state.identity]
+                    contents.close()
+                elif contents is not None and state.head_size < SAMPLE_BYTES:
                     contents.sample(state)
                 return moved
         except OSError:
             return moved
-        self._replaced(state, live)
+        # Truncated, or another file has its inode: that one is met anew.
+        self._drop(state.identity)
+        lost.append(state)
         return True
 
-    def _gone(self, state: FileState, live: dict[Identity, Found], now: float, settle_s: float) -> bool:
+    def _gone(self, state: FileState, now: float, settle_s: float, lost: list[FileState]) -> bool:
         """No name leads to the file. While it is open it is read to its end; then what it became is found."""
         state.rotated = True
         contents = self._contents.get(state.identity)
+        if contents is not None and not contents.codec and not contents.holds(state):
+            fresh = FileState(
+                device=state.device, inode=state.inode, path=state.path, log=state.log, rotated=True
+            )
+            contents.sample(fresh)
+            self.states[state.identity] = fresh
+            lost.append(state)
+            return True
         if contents is not None:
-            if not state.done and not contents.codec and not contents.holds(state):
-                self._replaced(state, live)
-                return True
             size = contents.size()
             if self.still_for(state, size, now) < settle_s or (state.offset < size and not state.done):
                 return False
-        self._became(state, live)
         self._drop(state.identity)
+        lost.append(state)
         return True
-
-    def _replaced(self, state: FileState, live: dict[Identity, Found]) -> None:
-        """The file was truncated, or another one has its inode. A copy may hold what was not read."""
-        self._became(state, live)
-        fresh = FileState(device=state.device, inode=state.inode, path=state.path, log=state.log)
-        fresh.rotated = state.rotated
-        self.states[state.identity] = fresh
-        contents = self.contents(fresh)
-        if contents is not None:
-            contents.sample(fresh)
 
     def _became(self, state: FileState, live: dict[Identity, Found]) -> None:
         """Go on with the file that holds what this one held: a copy, or compressed."""
         if not state.head_size:
             return
+        state.done = False
         for identity, found in (live | self._beside(state.path)).items():
             if identity in self.states or not found.size:
                 continue
@@ -236,7 +248,6 @@ class Watch:
                 continue
             device, inode = identity
             heir = msgspec.structs.replace(state, device=device, inode=inode, path=found.path, rotated=True)
-            heir.done = False
             self.states[identity] = heir
             return
 

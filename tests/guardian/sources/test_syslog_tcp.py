@@ -114,7 +114,8 @@ async def test_who_does_not_finish_is_closed_and_who_waits_is_not(
                 await asyncio.sleep(0.02)
 
         dripping = asyncio.create_task(drip())
-        assert await slow_reader.read() == b""
+        with contextlib.suppress(OSError):  # a reset is an end too
+            assert await slow_reader.read() == b""
         dripping.cancel()
         slow.close()
         quiet.write(b"<13>b\n")
