@@ -403,7 +403,7 @@ def walk_otlp(body: Any, is_span: Any, walk: Any, out: Any) -> None:
     Shapes: body (m,); walk as ``otlp_layout.Walk`` with zeros in state and records; out (1,): how it ended
         (if state says that a buffer was too small, with nothing decided).
     Units: places in bytes from the body's beginning; is_span 0 for ExportLogsServiceRequest, 1 for ExportTraceServiceRequest.
-    Cost: about 600 ns for a record of 250 bytes with six attributes.
+    Cost: about 350 ns for a record of 250 bytes with six attributes.
     Source: opentelemetry-proto 1.x; encoding: https://protobuf.dev/programming-guides/encoding/.
     Difference: takes the plain case only; fields that nothing is made of are checked as far as the official decoder would.
     """

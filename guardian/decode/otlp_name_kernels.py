@@ -235,7 +235,7 @@ def intern_names(body: Any, is_span: Any, walk: Any, found: Any, interned: Any, 
         as ``read_attributes`` leaves it; codes (6, n): for each of TEXT_COLUMNS the number of the name in order of first
         appearance; out (1,): how it ended (if interned.meta says NO_ROOM, with nothing decided).
     Units: none.
-    Cost: about 200 ns a record.
+    Cost: about 280 ns a record of which most names are new.
     Source: none; multiply and xorshift hashing, with a bound on probes in place of a key.
     Difference: takes the plain case only.
     """

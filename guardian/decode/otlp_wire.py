@@ -1,4 +1,4 @@
-"""OTLP/HTTP in protobuf: splits a body into records and decodes one record at a time.
+"""OTLP/HTTP in protobuf: in bulk by the kernels where a body is plain, else split into records, each decoded alone.
 
 The official decoder turns a two-byte empty record into more than a hundred bytes of memory, so a whole body is never
 handed to it: the framing (resource, scope, record) is walked here, each record is decoded alone by

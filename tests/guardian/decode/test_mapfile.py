@@ -10,7 +10,8 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from guardian.decode import BUILT_IN, load_map, parse_map
+from guardian.decode import BUILT_IN, conventions, load_map, parse_map
+from guardian.decode import mapping as mapping_module
 from guardian.decode.columns import LATEST, Rejects
 from guardian.decode.linewise import decode_lines, draft_lines
 from guardian.decode.mapfile import builtin_map
@@ -335,3 +336,24 @@ def test_a_map_of_ones_own(tmp_path: Path) -> None:
         5,
         2,
     )
+
+
+def test_names_of_the_conventions_land_in_their_columns() -> None:
+    mapping = builtin_map("otel")
+    for role, names in (
+        ("actor", conventions.ACTOR),
+        ("address", conventions.ADDRESS + conventions.PEER),
+        ("target", conventions.TARGET),
+        ("session", conventions.SESSION),
+    ):
+        listed = [
+            path.name for path in mapping.texts[role].alternatives if isinstance(path, mapping_module.Path)
+        ]
+        assert [name for name in listed if name in names] == list(names)
+        assert {f"attributes.{name}" for name in names} <= set(listed)
+
+
+def test_a_message_without_an_event_name_has_no_kind_yet() -> None:
+    said = {"timestamp": "2023-08-15T09:53:59Z", "severity_text": "INFO", "body": "hello"}
+    (row,) = rows("otel", said)
+    assert (row["kind"], row["body"]) == ("", "hello")
