@@ -1,7 +1,7 @@
 """Run the benchmarks of this folder, each alone on one core, and write their tables into the documentation.
 
 A benchmark is a file with ``TITLE``, ``GOAL`` and ``measure(shared, *, quick) -> rows``: one dictionary a row, its keys
-the headings. A column named ``goal`` holds "met" or "missed"; a benchmark that fails is a section that says so. Owns
+the headings; one that runs servers has ``CORES = 2``, one for the server and one for those who send to it. A column named ``goal`` holds "met" or "missed"; a benchmark that fails is a section that says so. Owns
 the page ``docs/reference/benchmarks.md``, section by section: ``--only`` replaces one, ``--quick`` writes nothing.
 """
 
@@ -68,12 +68,12 @@ def loaded(path: Path) -> ModuleType:
 
 def measured(path: Path, shared: Path, *, quick: bool) -> Row:
     """Title, goal and rows of one benchmark, measured here and now; a failure is told in place of the rows."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     started = time.perf_counter()
     told: Row = {"title": path.stem, "goal": "", "rows": [], "failure": None}
     try:
         module = loaded(path)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-getattr(module, "CORES", 1) :])
         told |= {"title": module.TITLE, "goal": module.GOAL}
         told["rows"] = module.measure(shared, quick=quick)
     except Exception as error:  # noqa: BLE001  (whatever a peer or a benchmark throws is a result of this run)

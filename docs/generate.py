@@ -9,8 +9,8 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from exporters.metrics import METRICS
-from guardian import config
+from exporters.metrics_table import METRICS
+from guardian import config, source_settings
 
 FOLDER = Path(__file__).parent / "reference"
 
@@ -34,20 +34,22 @@ def configuration() -> str:
         "",
     ]
     for name, section in get_type_hints(config.Config).items():
-        kind = config.Sink if name == "sinks" else section
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-            continue
-        lines += [
-            f"## `[[{name}]]`" if name == "sinks" else f"## `[{name}]`",
-            "",
-            (kind.__doc__ or "").strip(),
-            "",
-        ]
-        lines += ["| key | default | expected |", "|---|---|---|", *rows(kind), ""]
+        if name == "sinks":
+            lines += table("[[sinks]]", config.Sink)
+        elif isinstance(section, type) and issubclass(section, msgspec.Struct):
+            lines += table(f"[{name}]", section)
+    for kind, section in source_settings.KINDS.items():
+        lines += table(f'[[sources]] type = "{kind}"', section)
     lines += ["## At the top", "", "| key | default | expected |", "|---|---|---|"]
     lines += ['| `language` | `"es-MX"` | `es-MX` or `en`: of alerts and narratives |']
     lines += ['| `[layers]` | `{}` | `source = "L0"…"L7"`: the layer of events that state none |']
     return "\n".join(lines) + "\n"
+
+
+def table(title: str, kind: type[msgspec.Struct]) -> list[str]:
+    """One section: what it is, and its settings."""
+    head = ["| key | default | expected |", "|---|---|---|"]
+    return [f"## `{title}`", "", (kind.__doc__ or "").strip(), "", *head, *rows(kind), ""]
 
 
 def rows(kind: type[msgspec.Struct]) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Metrics: one table of what exists, one place to count, one collector that looks when Prometheus asks.
+"""Metrics: one place to count, and one collector that looks when Prometheus asks.
 
-No label ever carries an actor, an address, another entity or free text: label values come from closed vocabularies,
+Owns what the metrics of ``exporters.metrics_table`` are at a moment. No label ever carries an actor, an address, another entity or free text: label values come from closed vocabularies,
 and whatever is outside of them becomes ``other``.
 """
 
@@ -11,7 +11,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -19,224 +19,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Exemplar
 
+from exporters.metrics_table import BUCKETS, METRICS, OTHER, PROTOCOLS, MetricRow
 from guardian.config import SUBJECT_TYPES
-from guardian.events import LAYERS
-from guardian.levels import Level
 from guardian.view import View
 
-Kind = Literal["counter", "gauge", "histogram"]
-
-PROTOCOLS: Final = (
-    "fenix",
-    "hoyo-negro",
-    "future",
-    "eoct",
-    "guardian",
-    "isabella",
-    "economy",
-    "xr",
-    "dreamspaces",
-)
-OTHER: Final = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class MetricRow:
-    """One metric: its name as it is queried, its type, its labels with their vocabularies, and what it means."""
-
-    name: str
-    kind: Kind
-    labels: Mapping[str, tuple[str, ...]]
-    """Label → allowed values; an empty vocabulary = values that Guardian itself makes up (sinks, ids, reasons)."""
-    help: str
-    help_es: str
-
-
-_LEVELS: Final = tuple(level.word for level in Level)
-_RISING: Final = _LEVELS[1:]
-_OUTCOMES: Final = ("approved", "rejected")
-_STAGES: Final = ("decode", "score", "commit")
-
-METRICS: Final[tuple[MetricRow, ...]] = (
-    MetricRow(
-        "tamv_protocol_evaluations_total",
-        "counter",
-        {"protocol_id": PROTOCOLS, "outcome": _OUTCOMES, "severity": _RISING, "layer": LAYERS},
-        "Protocol evaluations, by whether they were allowed.",
-        "Evaluaciones de protocolos, según si se permitieron.",
-    ),
-    MetricRow(
-        "tamv_guardian_threat_level",
-        "gauge",
-        {"scope": ("global", "layer", "protocol"), "id": ()},
-        "Threat level: none 0, low 1, medium 2, high 3, critical 4.",
-        "Nivel de amenaza: ninguno 0, bajo 1, medio 2, alto 3, crítico 4.",
-    ),
-    MetricRow(
-        "tamv_xr_gateway_connections",
-        "gauge",
-        {},
-        "Open, authenticated XR WebSocket connections.",
-        "Conexiones WebSocket XR abiertas y autenticadas.",
-    ),
-    MetricRow(
-        "tamv_eoct_risk_score",
-        "gauge",
-        {"subject_type": ()},
-        "Highest combined EOCT risk of the last 5 minutes; higher is riskier.",
-        "Mayor riesgo EOCT combinado de los últimos 5 minutos; más alto es más riesgoso.",
-    ),
-    MetricRow(
-        "tamv_isabella_decisions_total",
-        "counter",
-        {"outcome": ("approved", "review", "rejected"), "protocol_id": PROTOCOLS},
-        "Decisions that Isabella recommended.",
-        "Decisiones que Isabella recomendó.",
-    ),
-    MetricRow(
-        "tamv_guardian_score",
-        "gauge",
-        {"scope": ("global", "layer", "protocol"), "id": ()},
-        "Guardian score, 0 to 100.",
-        "Puntuación Guardian, de 0 a 100.",
-    ),
-    MetricRow(
-        "tamv_eoct_evaluations_total",
-        "counter",
-        {"verdict": ("approved", "review", "rejected"), "risk_level": _RISING},
-        "EOCT evaluations.",
-        "Evaluaciones EOCT.",
-    ),
-    MetricRow(
-        "tamv_eoct_risk",
-        "histogram",
-        {},
-        "Combined EOCT risk of each evaluation.",
-        "Riesgo EOCT combinado de cada evaluación.",
-    ),
-    MetricRow("tamv_guardian_events_total", "counter", {}, "Events scored.", "Eventos puntuados."),
-    MetricRow(
-        "tamv_guardian_late_events_total",
-        "counter",
-        {},
-        "Events older than the newest by more than the allowed lateness.",
-        "Eventos más viejos que el más nuevo por más de lo permitido.",
-    ),
-    MetricRow(
-        "tamv_guardian_rejected_total",
-        "counter",
-        {"reason": ()},
-        "Records and bodies that were rejected.",
-        "Registros y cuerpos que se rechazaron.",
-    ),
-    MetricRow(
-        "tamv_guardian_http_refused_total",
-        "counter",
-        {"reason": ()},
-        "Requests that the HTTP face refused, whatever they held.",
-        "Peticiones que la interfaz HTTP rechazó, trajeran lo que trajeran.",
-    ),
-    MetricRow(
-        "tamv_guardian_evicted_total",
-        "counter",
-        {"table": ("actor", "address", "target", "session", "kinds", "pairs")},
-        "Entries forgotten because a table was full.",
-        "Entradas olvidadas porque una tabla estaba llena.",
-    ),
-    MetricRow(
-        "tamv_guardian_entities",
-        "gauge",
-        {"role": ("actor", "address", "target", "session")},
-        "Entities remembered.",
-        "Entidades recordadas.",
-    ),
-    MetricRow(
-        "tamv_guardian_alerts_total", "counter", {"level": _RISING}, "Alerts raised.", "Alertas levantadas."
-    ),
-    MetricRow(
-        "tamv_guardian_outbox_rows",
-        "gauge",
-        {"sink": (), "state": ("pending", "delivered", "parked", "dead", "suppressed")},
-        "Alerts owed to each sink, by state; the states of a sink sum to the alerts it accepted.",
-        "Alertas por destino y estado; los estados de un destino suman las alertas que aceptó.",
-    ),
-    MetricRow(
-        "tamv_guardian_journal_bytes", "gauge", {}, "Journal on disk, bytes.", "Diario en disco, bytes."
-    ),
-    MetricRow(
-        "tamv_guardian_journal_backlog_events",
-        "gauge",
-        {},
-        "Events accepted and not scored yet.",
-        "Eventos aceptados y aún no puntuados.",
-    ),
-    MetricRow(
-        "tamv_guardian_journal_damage_total",
-        "counter",
-        {},
-        "Damaged places found in the journal.",
-        "Lugares dañados hallados en el diario.",
-    ),
-    MetricRow(
-        "tamv_guardian_snapshot_age_seconds",
-        "gauge",
-        {},
-        "Seconds since the state was last saved.",
-        "Segundos desde que se guardó el estado.",
-    ),
-    MetricRow(
-        "tamv_guardian_batch_seconds",
-        "histogram",
-        {"stage": _STAGES},
-        "Seconds a batch took in each stage.",
-        "Segundos que tomó un lote en cada etapa.",
-    ),
-    MetricRow(
-        "tamv_guardian_msr_entries", "gauge", {}, "Entries of the MSR log.", "Entradas del registro MSR."
-    ),
-    MetricRow(
-        "tamv_guardian_acknowledged",
-        "gauge",
-        {},
-        "Acknowledgements in force: kinds of events that add nothing to the risk of an entity.",
-        "Reconocimientos vigentes: tipos de eventos que no suman riesgo a una entidad.",
-    ),
-    MetricRow(
-        "tamv_guardian_xr_messages_total",
-        "counter",
-        {"result": ("accepted", "refused", "sent", "held_back")},
-        "XR messages by what became of them.",
-        "Mensajes XR según lo que fue de ellos.",
-    ),
-    MetricRow(
-        "tamv_guardian_unknown_verbs_total",
-        "counter",
-        {},
-        "Isabella decisions with a verb outside of the known ones; they count as review.",
-        "Decisiones de Isabella con un verbo desconocido; cuentan como revisión.",
-    ),
-)
 _BY_NAME: Final = {row.name: row for row in METRICS}
 _MOST_SERIES: Final = 200
 """Series of one metric at most, where the vocabulary is open; more become ``other``."""
 
-BUCKETS: Final[dict[str, tuple[float, ...]]] = {
-    "tamv_eoct_risk": (0.2, 0.4, 0.6, 0.8, 1.0),
-    "tamv_guardian_batch_seconds": (
-        0.0005,
-        0.001,
-        0.0025,
-        0.005,
-        0.01,
-        0.025,
-        0.05,
-        0.1,
-        0.25,
-        0.5,
-        1.0,
-        2.5,
-    ),
-}
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 _TEXT: Final = "text/plain; version=0.0.4"
 _EOCT_WINDOW_S: Final = 300.0

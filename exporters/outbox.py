@@ -1,6 +1,6 @@
 """Alerts and what is still owed to whom: written with the cursor in one transaction, drained at each sink's pace.
 
-Owns the tables ``alerts``, ``outbox``, ``outbox_tally`` and ``cursors`` and the law that every sink keeps at every
+Owns the tables ``alerts``, ``outbox``, ``outbox_tally``, ``cursors`` and ``positions`` and the law that every sink keeps at every
 moment: accepted = delivered + pending + parked + dead + suppressed. The law is a constraint of the database: a
 transaction that would break it fails. An alert is accepted once, by its id, however often it is added. Does not own
 how anything is sent (``exporters.delivery``).
@@ -88,6 +88,13 @@ cursors: Final = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+positions: Final = sa.Table(
+    "positions",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("position", sa.LargeBinary, nullable=False),
 )
 
 _MOST_ERROR: Final = 500
@@ -281,6 +288,20 @@ def get_cursor(connection: sa.Connection, name: str) -> int:
     """How far something has come; 0 at the beginning."""
     value: int | None = connection.execute(sa.select(cursors.c.value).where(cursors.c.name == name)).scalar()
     return value or 0
+
+
+def set_positions(connection: sa.Connection, found: Mapping[str, bytes]) -> None:
+    """Store where each source goes on, in the caller's transaction."""
+    for source, position in found.items():
+        statement = insert(positions).values(source=source, position=position)
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["source"], set_={"position": position})
+        )
+
+
+def get_positions(connection: sa.Connection) -> dict[str, bytes]:
+    """Where each source goes on."""
+    return {row.source: row.position for row in connection.execute(sa.select(positions))}
 
 
 def now_ns() -> int:

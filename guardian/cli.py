@@ -312,15 +312,17 @@ def _written(path: Path, text: str) -> None:
 
 def _warm_up(errors: Console, say: Any) -> None:
     """Load the kernels; say what is being waited for when they must be compiled first."""
+    from guardian.decode import KERNELS
     from scoring.compilation import ENGINE, compile_all, is_cached
 
-    if is_cached(*ENGINE):
-        compile_all(*ENGINE)
+    if is_cached(*ENGINE, *KERNELS):
+        compile_all(*ENGINE, *KERNELS)
         return
     errors.print(say("compiling"))
     with errors.status("") as status:
         compile_all(
             *ENGINE,
+            *KERNELS,
             report=lambda name, done, total: status.update(
                 say("kernel", name=name, done=done + 1, total=total)
             ),

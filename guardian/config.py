@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
@@ -16,57 +17,20 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta, Struct, field
 
+from guardian import source_settings
 from guardian.errors import ConfigError, Problem
+from guardian.units import Bytes, Count, Few, Name, Port, Positive, Seconds, Share
 
-Seconds = Annotated[float, Meta(gt=0, description="seconds > 0")]
-Count = Annotated[int, Meta(ge=1, description="a whole number >= 1")]
-Few = Annotated[int, Meta(ge=1, le=8, description="a whole number, 1 to 8")]
-Bytes = Annotated[int, Meta(ge=1024, description="bytes >= 1024")]
-Port = Annotated[int, Meta(ge=0, le=65535, description="a port, 0 to 65535")]
-Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-Positive = Annotated[float, Meta(gt=0, description="a number > 0")]
 LayerName = Literal["L0", "L1", "L2", "L3", "L4", "L5", "L6", "L7"]
 LevelName = Literal["none", "low", "medium", "high", "critical"]
 
 
-SUBJECT_TYPES: Final = (
-    *(
-        "account",
-        "action",
-        "agent",
-        "asset",
-        "campaign",
-        "comment",
-        "content",
-        "conversation",
-        "course",
-        "decision",
-    ),
-    *(
-        "event",
-        "group",
-        "image",
-        "interaction",
-        "listing",
-        "membership",
-        "message",
-        "model",
-        "moderation",
-        "payment",
-    ),
-    *(
-        "policy",
-        "post",
-        "product",
-        "profile",
-        "prompt",
-        "protocol",
-        "recommendation",
-        "response",
-        "scene",
-        "session",
-    ),
-    *("space", "system", "transaction", "transfer", "user", "video", "workflow"),
+SUBJECT_TYPES: Final = tuple(
+    """
+    account action agent asset campaign comment content conversation course decision event group image interaction
+    listing membership message model moderation payment policy post product profile prompt protocol recommendation
+    response scene session space system transaction transfer user video workflow
+    """.split()  # noqa: SIM905  (a list of one word a line is a page)
 )
 """Ours: TAMV names the field and no values. A sender's own word would be free text in a label, so the list is closed."""
 
@@ -91,9 +55,27 @@ class Journal(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     segment_bytes: Bytes = 64 * 2**20
     group_bytes: Bytes = 2**20
     """Most that is written before it is synced; what comes meanwhile gathers for the next sync."""
+    sync: bool = True
+    """Answer once the disk has it. ``false``: once the system has it, so that a killed service loses nothing, and a
+    power cut what was accepted in its last seconds."""
     max_bytes: Bytes = 4 * 2**30
     """Past this, senders get 429 until the engine has caught up."""
     snapshot_interval_s: Seconds = 10.0
+
+
+class Resources(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the service may use of the machine. Nothing here changes a score."""
+
+    workers: Annotated[int, Meta(ge=0, le=64, description="a whole number, 0 to 64")] = 0
+    """Bodies that are decoded at once, and threads that score roles; 0 = as many as the machine has cores."""
+    backlog_bytes: Bytes = 256 * 2**20
+    """Decoded events that may wait in memory for the engine; past it they wait in the journal alone."""
+    max_connections: Annotated[int, Meta(ge=8, description="a whole number >= 8")] = 4096
+    """Open HTTP connections; one more is told 503 and closed. Never more than the system lets one process open."""
+
+    def worker_count(self) -> int:
+        """``workers``, or the number of cores that this process may use."""
+        return self.workers or len(os.sched_getaffinity(0))
 
 
 class Engine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -154,6 +136,15 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Names of targets that nobody has a reason to touch; a touch is high."""
 
 
+class Templates(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How events that name no kind get one from their message. Both values can change a score and are part of the digest."""
+
+    max_templates: Annotated[int, Meta(ge=64, le=65_536, description="a whole number, 64 to 65536")] = 8192
+    """Templates remembered, about 2 KB each; past it one that was matched only once gives way first. Counted."""
+    similarity: Annotated[float, Meta(ge=0.5, le=1, description="a number from 0.5 to 1")] = 0.8
+    """Share of the words of a message that must fit a template on trial; 1 = words that are not masked never vary."""
+
+
 class Forest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The forest grown offline that judges whole windows beside the ensemble; each swap stands in the register."""
 
@@ -187,7 +178,7 @@ class Ledger(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Sink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One receiver of alerts (a ``[[sinks]]`` table)."""
 
-    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,31}$", description="a name in lower case letters")]
+    name: Name
     type: Literal["http", "file"]
     url: Annotated[
         str,
@@ -239,9 +230,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     language: Literal["es-MX", "en"] = "es-MX"
     server: Server = Server()
     journal: Journal = Journal()
+    resources: Resources = Resources()
     engine: Engine = Engine()
     calibration: Calibration = Calibration()
     rules: Rules = Rules()
+    templates: Templates = Templates()
     forest: Forest = Forest()
     eoct: Eoct = Eoct()
     ledger: Ledger = Ledger()
@@ -250,9 +243,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     layers: dict[str, LayerName] = field(default_factory=dict)
     """``source → layer``: where an event that states no layer belongs."""
     sinks: tuple[Sink, ...] = ()
+    sources: tuple[source_settings.Source, ...] = ()
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all that can change a score: engine, calibration, rules and layers.
+        """SHA-256 (hex) of all that can change a score: engine, calibration, rules, templates and layers.
 
         It stands in every alert, so that the alert can be derived again. Ports, sinks and languages are left out:
         they change no score, and an alert must keep its identity when the service moves to another port. So is when
@@ -266,6 +260,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "engine": self.engine,
             "calibration": self.calibration,
             "rules": self.rules,
+            "templates": self.templates,
             "layers": dict(sorted(self.layers.items())),
         }
         return msgspec.json.encode(told, order="deterministic")
@@ -283,6 +278,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 engine=msgspec.convert(saved["engine"], Engine),
                 calibration=msgspec.convert(saved["calibration"], Calibration),
                 rules=msgspec.convert(saved["rules"], Rules),
+                templates=msgspec.convert(saved["templates"], Templates),
                 layers=saved["layers"],
             )
         except (KeyError, TypeError, msgspec.MsgspecError) as error:
@@ -348,8 +344,8 @@ def _struct(kind: type[Struct], tree: dict[str, Any], path: str, problems: list[
                 values[key] = _SECTIONS[key](**_struct(_SECTIONS[key], value, f"{here}.", problems))
             else:
                 problems.append(Problem(here, f"a table [{here}]", _shown(value)))
-        elif kind is Config and key == "sinks":
-            values[key] = _sinks(value, problems)
+        elif kind is Config and key in {"sinks", "sources"}:
+            values[key] = _tables(key, value, problems)
         elif kind is Config and key == "layers" and isinstance(value, dict):
             for source, layer in value.items():
                 _leaf(LayerName, layer, f"{here}.{source}", problems)
@@ -368,17 +364,30 @@ def _leaf(hint: Any, value: Any, key: str, problems: list[Problem]) -> Any:
         return None
 
 
-def _sinks(value: Any, problems: list[Problem]) -> tuple[Sink, ...] | None:
+def _tables(key: str, value: Any, problems: list[Problem]) -> tuple[Struct, ...] | None:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        problems.append(Problem("sinks", "tables [[sinks]]", _shown(value)))
+        problems.append(Problem(key, f"tables [[{key}]]", _shown(value)))
         return None
-    sinks: list[Sink] = []
+    tables: list[Struct] = []
     for index, item in enumerate(value):
+        here = f"{key}[{index}]."
+        kind: type[Struct] = Sink
+        if key == "sources":
+            said = item.get("type")
+            if isinstance(said, str) and said in source_settings.KINDS:
+                kind = source_settings.KINDS[said]
+            else:
+                expected = f"one of {', '.join(source_settings.KINDS)}"
+                problems.append(
+                    Problem(f"{here}type", expected, _shown(said) if "type" in item else "nothing")
+                )
+                continue
+            item = {name: entry for name, entry in item.items() if name != "type"}  # noqa: PLW2901  (told by its class)
         before = len(problems)
-        values = _struct(Sink, item, f"sinks[{index}].", problems)
+        values = _struct(kind, item, here, problems)
         if len(problems) == before:
-            sinks.append(Sink(**values))
-    return tuple(sinks)
+            tables.append(kind(**values))
+    return tuple(tables)
 
 
 def _across(values: dict[str, Any]) -> list[Problem]:
@@ -408,6 +417,7 @@ def _across(values: dict[str, Any]) -> list[Problem]:
             problems.append(
                 Problem(f"sinks[{index}].{needed}", f'a value, since type = "{sink.type}"', "nothing")
             )
+    problems += source_settings.problems_across(values.get("sources", ()))
     return problems
 
 

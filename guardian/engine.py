@@ -7,7 +7,7 @@ Owns the order of the work and the assembly of SCORES and ALERTS; the numbers ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +22,9 @@ from guardian.errors import InputError, StateError
 from guardian.events import ALERTS, ROLES, check_events
 from guardian.features import Extractor, Features
 from guardian.names import Names, learn
+from guardian.segments import CHUNK, NO_WATERMARK, Cut
 from guardian.survey import Survey
+from guardian.templates import Miner
 from guardian.verdict import (
     Revised,
     Scored,
@@ -35,13 +37,11 @@ from guardian.verdict import (
 )
 from guardian.view import Acknowledged, EntityView, Reason, View
 from scoring import IsolationForest, kernels
-from scoring.layout import USED, VECTOR_FEATURES, Alerts, RoleState, Scores, new_scratch
+from scoring.layout import USED, VECTOR_FEATURES, Alerts, Columns, RoleState, Scores, new_scratch
 from scoring.multivariate import WindowJudge
 
-CHUNK: Final = 4096
-"""Rows that go through the kernels at once: large enough to amortise, small enough for buffers to stay in cache."""
-
-_NO_WATERMARK: Final = -(2**63)
+_WORTH_SPREADING: Final = 256
+"""Rows below which handing a role to another thread costs more than scoring it (30 us)."""
 
 
 class Engine:
@@ -50,8 +50,10 @@ class Engine:
     Not safe for several threads at once; one owner feeds it and views it in turn.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, workers: int = 1) -> None:
+        """A new engine. ``workers`` threads score the roles; the bits do not depend on how many."""
         self.config = config
+        self._pool = ThreadPoolExecutor(workers, "roles") if workers > 1 else None
         self._digest = config.digest()
         self._extract = Extractor(config)
         self._parameters = {role: roles.parameters(config, role) for role in ROLES}
@@ -68,12 +70,13 @@ class Engine:
         self._roles: dict[str, RoleState] = {role: roles.new_state(role) for role in ROLES}
         self._judges = {role: WindowJudge(VECTOR_FEATURES) for role in ROLES}
         self._names = Names()
-        self._scratch = new_scratch()
-        self._alerts = alert_buffers(CHUNK)
+        self._miner = Miner(config)
+        self._scratch = {role: new_scratch() for role in ROLES}
+        self._alerts = {role: alert_buffers(CHUNK) for role in ROLES}
         self._acknowledged: dict[tuple[str, str, str], int | None] = {}
         self._events = 0
         self._late = 0
-        self._watermark = _NO_WATERMARK
+        self._watermark = NO_WATERMARK
 
     @property
     def events(self) -> int:
@@ -89,18 +92,22 @@ class Engine:
         """Score the events of a batch in their order, and learn from them.
 
         Args:
-            batch: EVENTS columns, in any order; further columns are ignored.
+            batch: EVENTS columns, in any order; further columns are ignored. An event with an empty kind and a body
+                gets its kind from the template of the body; one with neither keeps the empty kind.
 
         Raises:
             SchemaError: the batch is not what EVENTS says. Nothing was learnt.
         """
-        batch = check_events(batch)
+        batch = self._miner.named(check_events(batch))
         features = self._extract(batch)
         scored = Scored(features)
         revised: list[Revised] = []
         windows: list[Window] = []
         alerts: list[dict[str, Any]] = []
-        for start, stop, ended in self._segments(features.ts_ns):
+        cut = Cut.of(features.ts_ns, self._watermark, self.config.engine)
+        self._late += cut.late
+        self._watermark = cut.watermark
+        for start, stop, ended in cut.segments:
             if ended is not None:
                 alerts += self._settled(ended, start, revised, windows)
             else:
@@ -177,7 +184,9 @@ class Engine:
 
         Levels fall and scores decay as ``at`` advances, without any event; the state does not change.
         """
-        return self._survey(at).view(top=top, events=self._events, late=self._late)
+        return self._survey(at).view(
+            top=top, events=self._events, late=self._late, templates=self._miner.evicted
+        )
 
     def entities(self, at: int | None = None, *, limit: int, offset: int) -> tuple[list[EntityView], int]:
         """A page of all entities, highest score first, and how many there are."""
@@ -200,6 +209,7 @@ class Engine:
             for name, array in self._judges[role].arrays().items():
                 arrays[f"{role}/{name}"] = array
         arrays.update(self._names.arrays(self._roles))
+        arrays.update(self._miner.arrays())
         arrays["acknowledged"] = np.frombuffer(
             msgspec.msgpack.encode([(*subject, until) for subject, until in self._acknowledged.items()]),
             np.uint8,
@@ -208,7 +218,7 @@ class Engine:
         return states.to_bytes(arrays, {"digest": self._digest, "config": self.config.deciding().decode()})
 
     @classmethod
-    def restore(cls, blob: bytes, config: Config | None = None) -> Engine:
+    def restore(cls, blob: bytes, config: Config | None = None, *, workers: int = 1) -> Engine:
         """The engine that ``snapshot`` described; it goes on bit for bit as the first one would have.
 
         Without ``config`` it runs under the configuration it was saved with. With one, the state is kept and the new
@@ -223,7 +233,7 @@ class Engine:
                 config = Config.from_deciding(metadata["config"])
             except (KeyError, ValueError) as error:
                 raise StateError(f"damaged snapshot: {error}") from None
-        engine = cls(config)
+        engine = cls(config, workers=workers)
         for role in ROLES:
             prefix = f"{role}/"
             own = {
@@ -234,6 +244,7 @@ class Engine:
                 engine._judges[role].restore(own)
             except ValueError as error:
                 raise StateError(f"damaged snapshot: {error}") from None
+        engine._miner.restore(arrays)
         try:
             engine._names.restore(arrays)
             told = msgspec.msgpack.decode(
@@ -251,7 +262,7 @@ class Engine:
             roles=self._roles,
             parameters=self._parameters,
             knots=self._knots,
-            scratch=self._scratch,
+            scratch=self._scratch[ROLES[0]],
             names=self._names.entities,
             reasons_of=self._reasons,
             at=newest if at is None else max(at, newest),
@@ -259,63 +270,52 @@ class Engine:
 
     # -- the steps of feeding ----------------------------------------------------------------------------------------
 
-    def _segments(self, ts_ns: NDArray[np.int64]) -> Iterator[tuple[int, int, int | None]]:
-        """Rows that go through the kernels together, and windows that end (after the rows before ``start``).
-
-        Cut where the newest event time enters another window, and every CHUNK rows; where a batch ends changes nothing.
-        """
-        if not len(ts_ns):
-            return
-        newest = np.maximum.accumulate(np.concatenate(([self._watermark], ts_ns)))
-        allowed = int(self.config.engine.allowed_lateness_s * 1e9)
-        # Compared as ts + allowed < newest, so that nothing underflows while there is no watermark yet.
-        self._late += int(
-            np.count_nonzero(ts_ns.astype(np.float64) + allowed < newest[:-1].astype(np.float64))
-        )
-        window = newest // round(self.config.engine.window_s * 1e9)
-        ends = np.flatnonzero(window[1:] != window[:-1]).tolist()
-        if ends and ends[0] == 0 and self._watermark == _NO_WATERMARK:
-            ends = ends[1:]  # no window was before the first event
-        self._watermark = int(newest[-1])
-        start = 0
-        for end in [*ends, len(ts_ns)]:
-            for first in range(start, end, CHUNK):
-                yield first, min(first + CHUNK, end), None
-            if end < len(ts_ns):
-                yield end, end, int(window[end])
-            start = end
-
     def _scored(
         self, batch: pa.RecordBatch, features: Features, scored: Scored, start: int, stop: int
     ) -> list[dict[str, Any]]:
         """Score some rows in every role; returns the rows of ALERTS."""
         rows = stop - start
-        raised: list[tuple[int, int, dict[str, Any]]] = []
+        work: dict[str, tuple[Columns, Scores]] = {}
         for number, role in enumerate(ROLES):
             own = features.columns[role].part(start, stop)
             if not own.key.any():
                 continue
-            state = self._roles[role] = states.with_room(self._roles[role], rows, self._limits[role])
-            out = Scores(
-                place=scored.place[number, start:stop],
-                surprisal=scored.surprisal,
-                score=scored.score,
-                level=scored.level,
-                new_entity=np.zeros(rows, np.uint8),
-                new_kind=np.zeros(rows, np.uint8),
+            self._roles[role] = states.with_room(self._roles[role], rows, self._limits[role])
+            work[role] = (
+                own,
+                Scores(
+                    place=scored.place[number, start:stop],
+                    surprisal=scored.surprisal,
+                    score=scored.score,
+                    level=scored.level,
+                    new_entity=np.zeros(rows, np.uint8),
+                    new_kind=np.zeros(rows, np.uint8),
+                ),
             )
-            alerts = self._alerts
+
+        def score(role: str) -> None:
+            own, out = work[role]
+            alerts = self._alerts[role]
             alerts.raised[0] = 0
             kernels.score_role(
                 own,
                 self._events + start,
                 self._parameters[role],
                 *self._knots,
-                state,
-                self._scratch,
+                self._roles[role],
+                self._scratch[role],
                 out,
                 alerts,
             )
+
+        # A role's state is its own, and so are its rows of the scores: whoever is done first changes nothing.
+        spread = self._pool is not None and rows >= _WORTH_SPREADING
+        list(self._pool.map(score, work) if spread and self._pool is not None else map(score, work))
+
+        raised: list[tuple[int, int, dict[str, Any]]] = []
+        for number, role in enumerate(work):
+            own, out = work[role]
+            alerts = self._alerts[role]
             learn(self._names.entities, own.key, batch.column(role), start, out.new_entity)
             learn(self._names.kinds, own.kind, batch.column("kind"), start, out.new_kind)
             for each in range(int(alerts.raised[0])):
@@ -350,7 +350,14 @@ class Engine:
             alerts = alert_buffers(used)
             strange = self._strange(window, role, ended, windows)
             kernels.settle_window(
-                *strange, window, self._parameters[role], *self._knots, state, self._scratch, *found, alerts
+                *strange,
+                window,
+                self._parameters[role],
+                *self._knots,
+                state,
+                self._scratch[role],
+                *found,
+                alerts,
             )
             count, slots, surprise, score, level = found
             told = slots[: int(count[0])]

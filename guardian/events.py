@@ -81,7 +81,11 @@ EVENTS: Final = pa.schema(
     ],
     metadata={"version": EVENTS_VERSION},
 )
-"""One row an event. Hot columns are never null; an empty string is no entity; NaN is not stated."""
+"""One row an event. Hot columns are never null; an empty string is no entity; NaN is not stated.
+
+An empty ``kind`` means "named by the template of its body" (``guardian.templates``): the engine names it, in the order of
+the events. Without a body either, the event keeps the empty kind, a kind like any other.
+"""
 
 SCORES: Final = pa.schema(
     [

@@ -8,7 +8,6 @@ happens to alerts afterwards (``on_alerts``).
 from __future__ import annotations
 
 import itertools
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,8 @@ from exporters.register import Register
 from exporters.retraining import Retraining
 from exporters.seal import replace_durably
 from exporters.store import SETTLE_BYTES, Store
+from guardian.ahead import ahead
+from guardian.backlog import Backlog, Durable, Step
 from guardian.config import Config
 from guardian.decisions import Acknowledgement, acknowledgement, model
 from guardian.decisions.model import ModelSwap
@@ -40,6 +41,7 @@ from guardian.engine import Engine
 from guardian.errors import BodyError, JournalError, MachineError, StateError
 from guardian.journal import Journal, Record
 from guardian.levels import Level, level_of
+from guardian.verdict import Window
 from guardian.view import EntityView, View
 
 CURSOR: Final = "engine"
@@ -53,13 +55,10 @@ MODELS_PATH: Final = "/models"
 
 _SNAPSHOTS_KEPT: Final = 2
 _IDLE_S: Final = 0.25
-_GROUP: Final = 64
-"""Records that may share one transaction."""
+_PART: Final = 16_384
+"""Events that are scored while nobody can look; a large body in parts, so that whoever asks need not wait long."""
 
 Span = Callable[..., AbstractContextManager[None]]
-
-Step: TypeAlias = pa.RecordBatch | Acknowledgement | ModelSwap
-"""What one record of the journal means to the engine."""
 
 Kept: TypeAlias = Alert | Acknowledgement | ModelSwap
 """What came of it for the database."""
@@ -98,7 +97,6 @@ class Pipeline:
         self._synthetic = synthetic
         self._log = structlog.get_logger("guardian.pipeline")
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[int, Step] | None] = queue.SimpleQueue()
         self._answers: dict[str, Future[int]] = {}
         """Who waits for which acknowledgement, by its id."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -108,20 +106,23 @@ class Pipeline:
         )
         self.failure: str = ""
         """Why nothing is scored any more; empty while all is well."""
-        self.backlog = 0
-        """Events that are durable and not scored yet."""
         self._fed_at = time.monotonic()
         self._saved_at = time.monotonic()
+        self._workers = config.resources.worker_count()
         self._engine, self._seq = self._newest_snapshot()
         self._saved_seq = self._seq
         self.recovered = 0
+        self._damage_told = 0
         with store.reading() as connection:
             cursor = boxes.get_cursor(connection, CURSOR)
+            self.positions = boxes.get_positions(connection)
+            """Where each source goes on."""
         try:
             self.journal = Journal.open(folder / "journal", config.journal, after=max(self._seq, cursor))
         except OSError as error:
             raise MachineError(f"{folder}: cannot be written ({error.strerror})") from None
         self._recover(cursor)
+        self.backlog = Backlog(self._read, limit_bytes=config.resources.backlog_bytes, taken=self._seq)
 
     def start(self) -> None:
         """Begin to score what is offered."""
@@ -137,7 +138,7 @@ class Pipeline:
             JournalError: nothing can be made durable.
         """
         future = self.journal.submit(record)
-        future.add_done_callback(lambda done: self._offer(done, decoded.batch))
+        future.add_done_callback(lambda done: self._offer(done, decoded.batch, record))
         return future
 
     def acknowledge(self, decision: Acknowledgement) -> Future[int]:
@@ -166,25 +167,23 @@ class Pipeline:
             with self._lock:
                 del self._answers[decision.id]
             raise
-        kept.add_done_callback(lambda done: self._offer(done, decision))
+        kept.add_done_callback(lambda done: self._offer(done, decision, record))
         return answer
 
     def swap_model(self, swap: ModelSwap) -> Future[int]:
         """Make a forest durable and have it judge behind all that was submitted before it; as ``submit``."""
         record = Record(MODELS_PATH, model.CONTENT_TYPE, "", "", swap.created_at, model.to_bytes(swap))
         future = self.journal.submit(record)
-        future.add_done_callback(lambda done: self._offer(done, swap))
+        future.add_done_callback(lambda done: self._offer(done, swap, record))
         return future
 
-    def _offer(self, done: Future[int], step: Step) -> None:
+    def _offer(self, done: Future[int], step: Step, record: Record) -> None:
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or error is not None:
             if isinstance(step, Acknowledgement) and error is not None:
                 self._answer(step, error)
             return
-        with self._lock:
-            self.backlog += _events_of(step)
-        self._queue.put((done.result(), step))
+        self.backlog.offer(_durable(done.result(), step, record))
 
     def _answer(self, decision: Acknowledgement, outcome: int | BaseException) -> None:
         """Tell who waits, if anybody does: after a crash nobody does any more."""
@@ -201,7 +200,7 @@ class Pipeline:
         """Score what is queued, save the state, and let go of the journal."""
         if self._retraining is not None:
             self._retraining.stop()
-        self._queue.put(None)
+        self.backlog.close()
         self._thread.join()
         self.journal.close()
 
@@ -256,7 +255,7 @@ class Pipeline:
 
     def _run(self) -> None:
         try:
-            for group in self._groups():
+            for group in self.backlog.groups(idle_s=_IDLE_S):
                 if group:
                     self._score(group)
                 if (
@@ -276,35 +275,13 @@ class Pipeline:
                 answer.set_exception(JournalError(self.failure))
             self._log.exception("engine stopped")
 
-    def _groups(self) -> Iterator[list[tuple[int, Step]]]:
-        """What is queued, up to _GROUP records at a time; an empty group when nothing came for a while."""
-        ending = False
-        while not ending:
-            group: list[tuple[int, Step]] = []
-            try:
-                item = self._queue.get(timeout=_IDLE_S)
-                while item is not None:
-                    group.append(item)
-                    if len(group) == _GROUP:
-                        break
-                    item = self._queue.get_nowait()
-                ending = item is None
-            except queue.Empty:
-                pass
-            yield group
-
-    def _score(self, group: list[tuple[int, Step]]) -> None:
+    def _score(self, group: list[Durable]) -> None:
         done: list[Kept] = []
-        count = sum(_events_of(step) for _, step in group)
+        count = sum(item.events for item in group)
         started = time.perf_counter()
         with self._span("guardian.batch", records=len(group), events=count):
-            for seq, step in group:
-                with self._lock:
-                    done += self._take(seq, step)
-                    self._seq = seq
-                    if isinstance(step, pa.RecordBatch):
-                        self.backlog -= len(step)
-                        self._fed_at = time.monotonic()
+            for item in group:
+                done += self._take(item)
             self._counters.observe(
                 "tamv_guardian_batch_seconds", time.perf_counter() - started, stage="score"
             )
@@ -314,19 +291,34 @@ class Pipeline:
                 self._counters.observe(
                     "tamv_guardian_batch_seconds", time.perf_counter() - started, stage="commit"
                 )
+        now = time.time_ns()
+        for item in group:
+            self._counters.observe("tamv_guardian_lag_seconds", (now - item.received_at) * 1e-9)
 
-    def _take(self, seq: int, step: Step) -> list[Kept]:
+    def _take(self, item: Durable) -> list[Kept]:
         """Let one record of the journal take effect; what is to be kept of it."""
-        if isinstance(step, ModelSwap):
-            model.apply(step, self._engine)
-            return [step]
-        if isinstance(step, Acknowledgement):
-            acknowledgement.apply(step, self._engine)
-            return [step]
-        verdict = self._engine.feed(step)
-        if self._lake is not None:
-            self._lake.add(seq, verdict.windows)
-        return [*boxes.alerts_from(verdict.alerts, synthetic=self._synthetic)]
+        step, kept = item.step, list[Kept]()
+        if isinstance(step, pa.RecordBatch):
+            windows: list[Window] = []
+            for start in range(0, len(step), _PART):
+                with self._lock:
+                    verdict = self._engine.feed(step.slice(start, _PART))
+                    self._fed_at = time.monotonic()
+                windows += verdict.windows
+                kept += boxes.alerts_from(verdict.alerts, synthetic=self._synthetic)
+            if self._lake is not None:
+                self._lake.add(item.seq, windows)
+        else:
+            with self._lock:
+                if isinstance(step, ModelSwap):
+                    model.apply(step, self._engine)
+                else:
+                    acknowledgement.apply(step, self._engine)
+            kept.append(step)
+        self._seq = item.seq
+        if item.position:
+            self.positions[item.source] = item.position
+        return kept
 
     def _commit(self, done: list[Kept]) -> None:
         """Alerts, what is owed to sinks, acknowledgements, the register and the cursor: together or not at all."""
@@ -391,10 +383,12 @@ class Pipeline:
     def _save(self) -> None:
         """Snapshot, cursor, trim: in this order, so that a crash between two of them only repeats work."""
         with self._lock:
-            blob, seq = self._engine.snapshot(), self._seq
+            blob = self._engine.snapshot()
+        seq = self._seq
         replace_durably(self._folder / f"{seq:020d}.arrow", blob)
         with self._store.transaction() as connection:
             boxes.set_cursor(connection, CURSOR, seq)
+            boxes.set_positions(connection, self.positions)
         self.journal.trim(seq)
         for old in sorted(self._folder.glob("*.arrow"))[:-_SNAPSHOTS_KEPT]:
             old.unlink()
@@ -405,33 +399,39 @@ class Pipeline:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(self._folder.glob("*.arrow"), reverse=True):
             try:
-                return Engine.restore(path.read_bytes(), self._config), int(path.stem)
+                return Engine.restore(path.read_bytes(), self._config, workers=self._workers), int(path.stem)
             except (StateError, OSError) as error:
                 self._log.error("snapshot put aside", file=path.name, reason=str(error))
                 path.replace(path.with_suffix(".damaged"))
-        return Engine(self._config), 0
+        return Engine(self._config, workers=self._workers), 0
 
     def _recover(self, cursor: int) -> None:
         """Feed what the journal holds behind the snapshot: the same alerts with the same ids, inserted once.
 
         What came of records up to the cursor is in the database already, whatever configuration raised it.
         """
-        for line in self.journal.damage:
-            self._log.error("journal damage", place=line)
-            self._counters.add("tamv_guardian_journal_damage_total")
-        for seq, record in self.journal.replay(self._seq):
+        for item in ahead(self._read(self._seq)):
+            done = self._take(item)
+            self.recovered += 1
+            if done and item.seq > cursor:
+                self._commit(done)
+        self._tell_damage()
+
+    def _read(self, after: int) -> Iterator[Durable]:
+        """The records of the journal above a number, decoded; one that cannot be any more is said and passed over."""
+        for seq, record in self.journal.replay(after):
             try:
-                step = self._step(record)
+                yield _durable(seq, self._step(record), record)
             except BodyError as error:
                 self._log.error("a journalled body cannot be decoded any more", seq=seq, reason=error.reason)
                 self._counters.add("tamv_guardian_rejected_total", reason=error.reason)
-                self._seq = seq
-                continue
-            done = self._take(seq, step)
-            self._seq = seq
-            self.recovered += 1
-            if done and seq > cursor:
-                self._commit(done)
+        self._tell_damage()
+
+    def _tell_damage(self) -> None:
+        for line in self.journal.damage[self._damage_told :]:
+            self._damage_told += 1
+            self._log.error("journal damage", place=line)
+            self._counters.add("tamv_guardian_journal_damage_total")
 
     def _step(self, record: Record) -> Step:
         if (record.path, record.content_type) == (ACKNOWLEDGEMENTS_PATH, acknowledgement.CONTENT_TYPE):
@@ -441,5 +441,5 @@ class Pipeline:
         return self._decode(record).batch
 
 
-def _events_of(step: Step) -> int:
-    return len(step) if isinstance(step, pa.RecordBatch) else 0
+def _durable(seq: int, step: Step, record: Record) -> Durable:
+    return Durable(seq, step, record.received_at, record.source, record.position)

@@ -1,4 +1,4 @@
-"""The two protocols at the edges: where batches come from, and where what we say goes.
+"""The two protocols at the edges: where bodies come from, and where what we say goes.
 
 A ``Source`` is one method and a ``Sink`` is two. ``guardian.run`` holds the one table from a configured type to its
 constructor; there are no base classes, registries or plugins.
@@ -6,22 +6,22 @@ constructor; there are no base classes, registries or plugins.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, TypeVar
 
-import pyarrow as pa
+from guardian.journal.records import Record
 
 Item_contra = TypeVar("Item_contra", contravariant=True)
 
 
 class Source(Protocol):
-    """Something that delivers batches of events, each with the position to resume after it."""
+    """Something that delivers bodies, each with the position at which it goes on."""
 
-    def deliveries(self, resume: bytes | None) -> AsyncIterator[tuple[pa.RecordBatch, bytes]]:
-        """Yield ``(batch, position)`` in order, from just after ``resume`` (None = from the start).
+    def deliveries(self, resume: bytes | None) -> AsyncGenerator[Record, None]:
+        """Yield bodies in order, from just behind the position ``resume`` (None = there is none yet).
 
-        The caller owes nothing but order: it stores ``position`` together with the effects of ``batch``. A batch
-        that was yielded but whose position was not stored is yielded again after a restart.
+        When the next one is asked for, the last one is durable together with its position: only then is a broker
+        told. After a crash the source begins again at the position of the last durable one.
         """
         ...
 

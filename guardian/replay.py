@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guardian import texts
+from guardian.ahead import ahead
 from guardian.config import Config
 from guardian.decisions.schedule import Schedule, acknowledged
 from guardian.decode import Decoded, read_all
@@ -63,7 +64,8 @@ def replay(
         MapError: the map is unknown or not usable.
         MachineError: the output folder cannot be written.
     """
-    engine = Engine(config)
+    workers = config.resources.worker_count()
+    engine = Engine(config, workers=workers)
     schedule = Schedule(acknowledged(acknowledgements) if acknowledgements is not None else ())
     tally = _Tally()
     started = time.perf_counter(), time.process_time()
@@ -79,7 +81,7 @@ def replay(
                 yield part
 
         for file in files:
-            for part in decoded(file):
+            for part in ahead(decoded(file)) if workers > 1 else decoded(file):
                 tally.rejected.update(part.reasons)
                 reject(file, part)
                 for verdict in schedule.feed(engine, part.batch):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -19,10 +20,12 @@ from msgspec.structs import replace
 from guardian import texts
 from guardian.config import Config
 from guardian.errors import MachineError
-from guardian.gateway import application, check_binding, runner
+from guardian.gateway import application, check_binding, in_use, runner
 from guardian.service import Service
 
 DEMO_LATENESS_S: Final = 3 * 3600.0
+_OTHER_FILES: Final = 256
+"""Files and connections that are kept for other things than HTTP."""
 
 
 def serve(config: Config, folder: Path, *, demo: bool) -> None:
@@ -57,8 +60,12 @@ async def _serve(config: Config, folder: Path, *, demo: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     service = await asyncio.to_thread(Service, config, folder, synthetic=demo)
-    app = runner(application(service, settings=config.server, refused=service.refused))
+    app = runner(
+        application(service, settings=config.server, refused=service.refused),
+        max_connections=min(config.resources.max_connections, _most_files() - _OTHER_FILES),
+    )
     await app.setup()
+    service.face = lambda: in_use(app)
     try:
         await service.start()
         host = config.server.host
@@ -80,6 +87,15 @@ async def _serve(config: Config, folder: Path, *, demo: bool) -> None:
         await app.cleanup()
         await service.xr.stop()
         await service.stop()
+
+
+def _most_files() -> int:
+    """Files and connections that this process may have open, once it asked for as many as it can get."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft
 
 
 async def _listen(app: web.AppRunner, host: str, port: int, key: str) -> int:

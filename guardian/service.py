@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -28,18 +28,21 @@ from exporters.sinks.file import FileSink
 from exporters.sinks.http import HttpSink, check_credentials
 from exporters.store import Store
 from exporters.telemetry import Telemetry
+from guardian import source_settings, sources
 from guardian.config import Config
 from guardian.config import Sink as SinkSettings
 from guardian.decisions import acknowledgement, eoct, isabella, protocols
 from guardian.decisions.events import as_events
 from guardian.decisions.record import as_json
 from guardian.decode import ARROW, Decoded, decode_body
-from guardian.errors import BodyError, MachineError, Problem, RequestError
+from guardian.errors import MachineError, Problem, RequestError
 from guardian.gateway import Receipt
 from guardian.gateway.service import Item, Listed
+from guardian.intake import Intake
 from guardian.journal import Record
 from guardian.pipeline import Pipeline
-from guardian.ports import Sink
+from guardian.ports import Sink, Source
+from guardian.source_settings import Source as SourceSettings
 from guardian.view import EntityView, View
 from xr_telemetry.decode import decode_messages
 from xr_telemetry.gateway import Gateway
@@ -51,7 +54,8 @@ DECISIONS_PATH: Final = "/decisions"
 LOCAL_ACTOR: Final = "local"
 """Who decides while no tokens are configured: whoever can reach the loopback interface."""
 
-_VIEW_KEPT_S: Final = 0.2
+_VIEW_KEPT_S: Final = (0.02, 0.2)
+"""How long a view is kept at least and at most; between the two, ten times as long as it took to make."""
 _TABLES: Final = {
     "eoct": EOCT_EVALUATIONS,
     "isabella": ISABELLA_DECISIONS,
@@ -64,6 +68,14 @@ SINKS: Final[dict[str, Callable[[SinkSettings], Sink[dict[str, Any]]]]] = {
     "file": lambda settings: FileSink(Path(settings.path)),
 }
 """From the configured type of a sink to its constructor."""
+
+SOURCES: Final[dict[type[SourceSettings], Callable[[Any, Callable[[str, int], None]], Source]]] = {
+    source_settings.SyslogUdp: sources.SyslogUdpSource,
+    source_settings.SyslogTcp: sources.SyslogTcpSource,
+    source_settings.FileTail: sources.FileTailSource,
+    source_settings.RedisStream: sources.RedisStreamSource,
+}
+"""From the configured type of a source to its constructor."""
 
 
 class Service:
@@ -110,10 +122,14 @@ class Service:
             span=self._telemetry.span,
             synthetic=synthetic,
         )
+        self.intake = Intake(self._decode, self._keep, self.counters, workers=config.resources.worker_count())
         self._collector = Collector(self._view_now, self.counters, self._gauges)
         self._seen: tuple[float, View] | None = None
+        """The newest view, and until when it is kept."""
         self.xr = Gateway(config.xr, ingest=self._ingest_xr, clock=self._clock)
         self._telling: asyncio.Task[None] | None = None
+        self.face: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        """Open connections and bytes of bodies held by the HTTP face, once there is one."""
         with self._store.transaction() as connection:
             register.write(
                 connection,
@@ -139,12 +155,16 @@ class Service:
             sink = SINKS[settings.type](settings)
             worker = Worker(self._outbox, settings, sink, render=self._finding, span=self._telemetry.span)
             self._workers.append((worker, asyncio.create_task(worker.run())))
+        for told in self.config.sources:
+            source = SOURCES[type(told)](told, self._dropped(told.name))
+            self.intake.start_source(told.name, source, self._pipeline.positions.get(told.name))
         self._telling = asyncio.create_task(self._tell())
 
     async def stop(self) -> None:
         """Score what was accepted, deliver what is due, save the state."""
         if self._telling is not None:
             self._telling.cancel()
+        await self.intake.stop()
         await asyncio.to_thread(self._pipeline.stop)
         for worker, _task in self._workers:
             worker.stop()
@@ -153,6 +173,12 @@ class Service:
         await asyncio.to_thread(self._store.close)
         await asyncio.to_thread(self._telemetry.close)
 
+    def _dropped(self, source: str) -> Callable[[str, int], None]:
+        def count(reason: str, amount: int) -> None:
+            self.counters.add("tamv_guardian_source_dropped_total", amount, source=source, reason=reason)
+
+        return count
+
     def refused(self, word: str) -> None:
         """The HTTP face refused a request; counted under its word."""
         self.counters.add("tamv_guardian_http_refused_total", reason=word)
@@ -160,31 +186,18 @@ class Service:
     # -- what comes in -----------------------------------------------------------------------------------------------
 
     async def ingest(
-        self, *, path: str, content_type: str, encoding: str, map_name: str, body: bytes
+        self, *, path: str, content_type: str, encoding: str, map_name: str, body: bytes, sender: str
     ) -> Receipt:
         """Decode, make durable, hand to the engine; see ``guardian.gateway.service``."""
         record = Record(path, content_type, encoding, map_name, time.time_ns(), body)
-        started = time.perf_counter()
-        try:
-            decoded = await asyncio.to_thread(self._decode, record)
-        except BodyError as error:
-            self.counters.add("tamv_guardian_rejected_total", reason=error.reason)
-            raise
-        self.counters.observe("tamv_guardian_batch_seconds", time.perf_counter() - started, stage="decode")
-        await self._keep(record, decoded)
+        decoded = await self.intake.take(record, sender)
         return Receipt(len(decoded.batch), decoded.rejected, sum(decoded.reasons.values()))
 
     async def _ingest_xr(self, body: bytes) -> None:
-        record = Record(XR_PATH, "application/x-ndjson", "", "", time.time_ns(), body)
-        await self._keep(record, await asyncio.to_thread(self._decode, record))
+        await self.intake.take(Record(XR_PATH, "application/x-ndjson", "", "", time.time_ns(), body), "xr")
 
-    async def _keep(self, record: Record, decoded: Decoded) -> None:
-        for reason, count in decoded.reasons.items():
-            self.counters.add("tamv_guardian_rejected_total", count, reason=reason)
-        if not len(decoded.batch):
-            return
-        # A sender that goes away must not take its record out of the queue: the engine counts on every number.
-        await asyncio.shield(asyncio.wrap_future(self._pipeline.submit(record, decoded)))
+    def _keep(self, record: Record, decoded: Decoded) -> Awaitable[int]:
+        return asyncio.wrap_future(self._pipeline.submit(record, decoded))
 
     def _decode(self, record: Record) -> Decoded:
         if record.path == XR_PATH:
@@ -293,15 +306,18 @@ class Service:
         with pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
         record = Record(DECISIONS_PATH, ARROW, "", "", time.time_ns(), sink.getvalue().to_pybytes())
-        await self._keep(record, Decoded(batch))
+        await self.intake.keep(record, Decoded(batch))
 
     # -- what is shown -----------------------------------------------------------------------------------------------
 
     def _view_now(self) -> View:
         """The view, kept for a moment: the page, the scraper and the headsets often ask at once."""
         now = time.monotonic()
-        if self._seen is None or now - self._seen[0] > _VIEW_KEPT_S:
-            self._seen = (now, self._pipeline.view())
+        if self._seen is None or now > self._seen[0]:
+            view = self._pipeline.view()
+            done = time.monotonic()
+            least, most = _VIEW_KEPT_S
+            self._seen = (done + min(max(10 * (done - now), least), most), view)
         return self._seen[1]
 
     async def view(self) -> View:
@@ -372,6 +388,7 @@ class Service:
 
     def _gauges(self) -> Mapping[str, Mapping[Labels, float]]:
         counts = self.xr.counts
+        connections, held = self.face()
         with self._store.reading() as connection:
             entries = msr.size_of(connection)
         return {
@@ -382,7 +399,12 @@ class Service:
                 for state, count in states.items()
             },
             "tamv_guardian_journal_bytes": {(): float(self._pipeline.journal.used_bytes)},
-            "tamv_guardian_journal_backlog_events": {(): float(self._pipeline.backlog)},
+            "tamv_guardian_journal_backlog_events": {(): float(self._pipeline.backlog.events)},
+            "tamv_guardian_backlog_held_bytes": {(): float(self._pipeline.backlog.held_bytes)},
+            "tamv_guardian_bodies_waiting": {(): float(self.intake.waiting)},
+            "tamv_guardian_source_up": {(name,): float(up) for name, up in self.intake.sources.items()},
+            "tamv_guardian_http_connections": {(): float(connections)},
+            "tamv_guardian_bodies_held_bytes": {(): float(held)},
             "tamv_guardian_snapshot_age_seconds": {(): self._pipeline.snapshot_age()},
             "tamv_guardian_msr_entries": {(): float(entries)},
             "tamv_guardian_acknowledged": {(): float(len(self._pipeline.acknowledged()))},

@@ -41,7 +41,7 @@ from scoring.layout import (
     Table,
 )
 
-STATE_VERSION: Final = "guardian-state/3"
+STATE_VERSION: Final = "guardian-state/4"
 
 _SMALLEST: Final = 1024
 _LINE: Final = 64

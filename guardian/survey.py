@@ -56,8 +56,8 @@ class Survey:
             self._level[role] = np.empty(used, np.int8)
             kernels.standings(at * 1e-9, parameters[role], roles[role], self._score[role], self._level[role])
 
-    def view(self, *, top: int, events: int, late: int) -> View:
-        """Everything at once, with the ``top`` entities explained."""
+    def view(self, *, top: int, events: int, late: int, templates: int) -> View:
+        """Everything at once, with the ``top`` entities explained; ``templates`` are those that the miner has forgotten."""
         layer = {role: self._fields(role)["layer"] for role in ROLES}
         whole = self._overall({role: np.ones(len(self._score[role]), np.bool_) for role in ROLES})
         layers = {
@@ -76,7 +76,7 @@ class Survey:
             protocols=self._protocols(),
             top=tuple(entity for entity in best if entity.score > 0.0),
             entities={role: len(self._score[role]) for role in ROLES},
-            evicted=self._evicted(),
+            evicted={**self._evicted(), "templates": templates},
         )
 
     def page(self, *, limit: int, offset: int) -> tuple[list[EntityView], int]:

@@ -106,4 +106,4 @@ class View:
     entities: dict[str, int] = field(default_factory=dict)
     """Live entities per role."""
     evicted: dict[str, int] = field(default_factory=dict)
-    """Forgotten entries per table (roles, kinds, pairs), because the table was full."""
+    """Forgotten entries per table (roles, kinds, pairs, templates), because the table was full."""

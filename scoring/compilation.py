@@ -79,11 +79,8 @@ def kernel(*signature: Any, allocates: bool = False) -> Callable[[Callable[P, No
 
 
 ENGINE: Final = (
-    "scoring.kernels",
-    "scoring.ensemble_kernels",
-    "scoring.tail",
-    "scoring.forest",
-    "scoring.seeds",
+    *("scoring.kernels", "scoring.ensemble_kernels", "scoring.tail", "scoring.forest"),
+    *("scoring.masking", "scoring.templates", "scoring.seeds"),
 )
 """Modules whose kernels the engine runs."""
 

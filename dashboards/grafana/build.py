@@ -239,6 +239,91 @@ def headsets() -> list[Panel]:
     ]
 
 
+def ingest() -> list[Panel]:
+    """Whether what is sent gets in, and how soon it counts."""
+    return [
+        lines(
+            Words("De la llegada a la alerta", "From arrival to alert"),
+            Words(
+                "Desde que llega un cuerpo hasta que sus eventos cuentan y sus alertas están guardadas.",
+                "From the arrival of a body until its events count and its alerts are stored.",
+            ),
+            [
+                query(
+                    f"histogram_quantile({share}, "
+                    "sum by (le) (rate(tamv_guardian_lag_seconds_bucket{@}[$__rate_interval])))",
+                    name,
+                )
+                for share, name in ((0.5, "p50"), (0.99, "p99"))
+            ],
+            unit="s",
+            limits=((0.25, ORANGE),),
+        ),
+        lines(
+            Words("Peticiones rechazadas", "Refused requests"),
+            Words(
+                "Por motivo: busy pide volver más tarde; connections, que hay demasiadas.",
+                "By reason: busy asks to come back later; connections means there are too many.",
+            ),
+            [
+                query(
+                    "sum by (reason) (rate(tamv_guardian_http_refused_total{@}[$__rate_interval]))",
+                    "{{reason}}",
+                )
+            ],
+            unit="cps",
+            stacked=True,
+        ),
+        lines(
+            Words("Memoria de lo que espera", "Memory of what waits"),
+            Words(
+                "Cuerpos en vuelo y eventos decodificados. Ambos tienen tope; lo demás espera en el diario.",
+                "Bodies in flight and decoded events. Both are capped; the rest waits in the journal.",
+            ),
+            [
+                query("tamv_guardian_bodies_held_bytes{@}", "cuerpos · bodies"),
+                query("tamv_guardian_backlog_held_bytes{@}", "eventos · events"),
+            ],
+            unit="bytes",
+        ),
+        lines(
+            Words("Conexiones y turnos", "Connections and turns"),
+            Words(
+                "Conexiones HTTP abiertas, y cuerpos que esperan su turno para decodificarse.",
+                "Open HTTP connections, and bodies that wait for their turn to be decoded.",
+            ),
+            [
+                query("tamv_guardian_http_connections{@}", "conexiones · connections"),
+                query("tamv_guardian_bodies_waiting{@}", "en espera · waiting"),
+            ],
+            unit="short",
+        ),
+        lines(
+            Words("Fuentes", "Sources"),
+            Words(
+                "1 si la fuente entrega, 0 si falló y espera otro intento.",
+                "1 while the source delivers, 0 while it failed and waits to be tried again.",
+            ),
+            [query("min by (source) (tamv_guardian_source_up{@})", "{{source}}")],
+            unit="short",
+        ),
+        lines(
+            Words("Pérdidas de las fuentes", "Drops of sources"),
+            Words(
+                "Lo que una fuente no pudo entregar, por motivo. Fuera de UDP debe ser cero.",
+                "What a source could not deliver, by reason. Zero is expected of all but UDP.",
+            ),
+            [
+                query(
+                    "sum by (source, reason) (rate(tamv_guardian_source_dropped_total{@}[$__rate_interval]))",
+                    "{{source}} · {{reason}}",
+                )
+            ],
+            unit="cps",
+        ),
+    ]
+
+
 def pipeline() -> list[Panel]:
     """Whether Guardian itself is well."""
     return [
@@ -335,6 +420,7 @@ ROWS: Final = (
     (Words("Ética (EOCT)", "Ethics (EOCT)"), ethics),
     (Words("Protocolos e Isabella", "Protocols and Isabella"), decisions),
     (Words("Pasarela XR", "XR gateway"), headsets),
+    (Words("Entrada", "Ingest"), ingest),
     (Words("Salud de la tubería", "Pipeline health"), pipeline),
 )
 

@@ -12,7 +12,16 @@ from guardian.decode.files import read, read_all
 from guardian.decode.mapfile import BUILT_IN, load_map, parse_map
 from guardian.decode.mapping import Map
 
-KERNELS: Final = ("guardian.decode.json_members", "guardian.decode.json_rows")
+KERNELS: Final = (
+    *(
+        "guardian.decode.otlp_kernels",
+        "guardian.decode.otlp_meaning_kernels",
+        "guardian.decode.otlp_name_kernels",
+        "guardian.decode.otlp_text_kernels",
+    ),
+    *("guardian.decode.json_members", "guardian.decode.json_rows"),
+    *("guardian.decode.syslog_frames", "guardian.decode.syslog_kernels", "guardian.decode.syslog_logins"),
+)
 """Modules whose kernels the decoders run."""
 
 __all__ = [

@@ -16,6 +16,7 @@ from guardian.decode.mapfile import builtin_map
 from guardian.decode.ndjson import decode_ndjson
 from guardian.decode.otlp_json import decode_json
 from guardian.decode.otlp_wire import decode_protobuf
+from guardian.decode.syslog import SYSLOG_ROUTE, decode_syslog
 from guardian.errors import BodyError, MapError, SchemaError
 from guardian.events import Signal, check_events
 
@@ -57,10 +58,10 @@ def decode_body(
 
     Args:
         body: the body as received, still compressed.
-        content_type: value of the header; parameters after ``;`` are ignored.
+        content_type: value of the header; parameters after ``;`` are ignored but by ``decode_syslog``.
         encoding: value of ``Content-Encoding``: ``gzip``, ``zstd``, ``identity`` or empty.
-        path: the route: ``/v1/logs``, ``/v1/traces`` or ``/api/v1/events``; anything else is Guardian's own and takes
-            ``ARROW`` only.
+        path: the route: ``/v1/logs``, ``/v1/traces`` or ``/api/v1/events``; the others are Guardian's own: ``SYSLOG_ROUTE``
+            for what its sources gather, and those that take ``ARROW`` only.
         map_name: name of a built-in map, for ``/api/v1/events``.
         received_at: nanoseconds since 1970; an event more than one day later is rejected.
         max_decoded_bytes: cap on the decompressed size.
@@ -72,6 +73,9 @@ def decode_body(
     latest = latest_for(received_at)
     kind = content_type.partition(";")[0].strip().lower()
     signal = SIGNALS.get(path)
+    if path == SYSLOG_ROUTE:
+        data = decompress(body, encoding, max_decoded_bytes)
+        return decode_syslog(data, content_type=content_type, received_at=received_at)
     if signal is None and path != NDJSON_ROUTE:
         if kind == ARROW:
             return _decode_arrow(decompress(body, encoding, max_decoded_bytes))

@@ -55,6 +55,8 @@ class Decoded:
     batch: pa.RecordBatch
     rejected: tuple[Rejected, ...] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
+    repaired: int = 0
+    """Events in which bytes that are not UTF-8 became U+FFFD."""
 
 
 class Rejects:
@@ -79,9 +81,9 @@ class Rejects:
         self._kept.sort()
         del self._kept[REJECTS_KEPT:]
 
-    def decoded(self, batch: pa.RecordBatch) -> Decoded:
+    def decoded(self, batch: pa.RecordBatch, *, repaired: int = 0) -> Decoded:
         """The batch together with the account so far."""
-        return Decoded(batch, tuple(sorted(self._kept)), dict(self.reasons))
+        return Decoded(batch, tuple(sorted(self._kept)), dict(self.reasons), repaired)
 
 
 def latest_for(received_at: int | None) -> int:

@@ -24,6 +24,9 @@ from guardian.events import EVENTS, LAYERS, TEXT
 MAX_NAME: Final = 512
 """Longest name of a source, kind or entity, in characters; a longer one is cut and told apart by its digest."""
 
+_ZERO, _FALSE = pa.scalar(0, pa.int32()), pa.scalar(False)
+"""Made once: Arrow looks for an optional module on disk each time it makes a scalar of a Python value, for 0.2 ms."""
+
 _TIME_DETAILS: Final = {
     MISSING: "no field that the map names for ts holds a value",
     UNREADABLE: "the field of ts is not a time in the unit that the map states",
@@ -77,14 +80,24 @@ class Draft:
 
 
 def finish(draft: Draft, rejects: Rejects) -> tuple[pa.RecordBatch, pa.Array | None]:
-    """The EVENTS batch of the rows that have a usable time and a kind, and their labels; the others are rejected."""
+    """The EVENTS batch of the rows that have a usable time and a kind, and their labels; the others are rejected.
+
+    A row without a kind is kept if it has a message: the kind is then to be made of that.
+    """
     kinds = draft.names["kind"]
-    unnamed = kinds.read(lambda text: not text.strip(), np.bool_)
+    blank = _blank(pa.array(kinds.values, pa.string()))
+    unnamed = blank[kinds.array()]
+    if blank.any():
+        unnamed &= _blank(draft.body)
+        values = ["" if none else text for none, text in zip(blank, kinds.texts(), strict=True)]
+        draft.names["kind"] = Names(kinds.codes, values)
     good = draft.verdicts == GOOD
     for verdict, reason in REASONS.items():
         rejects.add_lines(draft.lines[draft.verdicts == verdict], reason, _TIME_DETAILS[verdict])
     rejects.add_lines(
-        draft.lines[good & unnamed], "no_kind", "no field that the map names for kind holds a value"
+        draft.lines[good & unnamed],
+        "no_kind",
+        "no field that the map names for kind holds a value, and there is no message",
     )
     good &= ~unnamed
 
@@ -230,6 +243,13 @@ def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
         return empty()
     table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
     return table.to_batches()[0]
+
+
+def _blank(texts: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which texts are null, empty or nothing but white space."""
+    there = pc.and_not(pc.greater(pc.binary_length(texts), _ZERO), pc.utf8_is_space(texts))
+    absent: np.ndarray[Any, np.dtype[np.bool_]] = ~pc.fill_null(there, _FALSE).to_numpy(zero_copy_only=False)
+    return absent
 
 
 def _dictionary(names: Names) -> pa.DictionaryArray:

@@ -1,9 +1,8 @@
-"""OpenTelemetry logs and spans as events: what the semantic conventions say about who, where and how.
+"""OpenTelemetry logs and spans as events, one record at a time: the specification of what the kernels do in bulk.
 
-Owns the meaning of attributes; ``otlp_wire`` and ``otlp_json`` own the two encodings and hand plain values over. An
-attribute that became a column is left out of ``attrs``; the resource's attributes stand there under ``resource``.
-Sources: OpenTelemetry semantic conventions 1.3x (``user``, ``client``, ``server``, ``http``, ``session``, ``event``)
-with the older names still sent by SDKs, and the log data model's severity numbers.
+Owns the meaning of attributes, whose names are in ``conventions``; ``otlp_wire`` and ``otlp_json`` own the two encodings
+and hand plain values over. An attribute that became a column is left out of ``attrs``; the resource's attributes stand
+there under ``resource``. ``otlp_kernels`` does the same to whole bodies, to the byte, wherever they hold nothing unusual.
 """
 
 from __future__ import annotations
@@ -17,7 +16,34 @@ import numpy as np
 import pyarrow as pa
 
 from guardian.decode.columns import MAX_RECORDS, Decoded, Rejects
-from guardian.decode.draft import Draft, Names, finish, id_column, layer_of, objects
+from guardian.decode.conventions import (
+    ACTOR,
+    ADDRESS,
+    DURATION,
+    ERROR,
+    EVENT_OUTCOMES,
+    GRPC_DENIED,
+    GRPC_STATUS,
+    KIND,
+    LAYER,
+    METHOD,
+    OUTCOME,
+    PATH,
+    PEER,
+    RESOURCE_SOURCE,
+    RESOURCE_TARGET,
+    ROUTE,
+    RPC_OUTCOMES,
+    RPC_STATUS,
+    SERVER_KINDS,
+    SESSION,
+    SEVERITY_OF_TEXT,
+    STATUS,
+    STATUS_ERROR,
+    STATUS_OK,
+    TARGET,
+)
+from guardian.decode.draft import Draft, Names, finish, id_column, layer_of, objects, shorten
 from guardian.decode.mapping import TEXT_COLUMNS
 from guardian.decode.scalars import finite, number, scalar_text
 from guardian.decode.times import GOOD, number_ns
@@ -26,48 +52,8 @@ from guardian.events import Outcome, Signal
 
 MAX_RECORD_BYTES: Final = 2**20
 
-_ACTOR: Final = ("user.id", "enduser.id", "user.name", "user.email", "enduser.name")
-_ADDRESS: Final = (
-    "client.address",
-    "source.address",
-    "source.ip",
-    "client.ip",
-    "http.client_ip",
-    "net.sock.peer.addr",
-    "net.peer.ip",
-)
-_PEER: Final = ("network.peer.address",)
-_TARGET: Final = (
-    "peer.service",
-    "server.address",
-    "destination.address",
-    "net.peer.name",
-    "net.host.name",
-    "host.name",
-    "http.host",
-)
-_SESSION: Final = ("session.id", "session.previous_id")
-_KIND: Final = ("event.name",)
-_RESOURCE_TARGET: Final = ("host.name", "k8s.pod.name", "service.instance.id", "service.name")
-_STATUS_CODE: Final = ("http.response.status_code", "http.status_code")
-_METHOD: Final = ("http.request.method", "http.method")
-_EVENT_OUTCOMES: Final = {"success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "denied": Outcome.DENIED}
-_SEVERITY_OF_TEXT: Final = {
-    "trace": 1,
-    "debug": 5,
-    "info": 9,
-    "information": 9,
-    "notice": 10,
-    "warn": 13,
-    "warning": 13,
-    "error": 17,
-    "critical": 21,
-    "fatal": 21,
-}
-_GRPC_DENIED: Final = {7, 16}  # PERMISSION_DENIED, UNAUTHENTICATED
-_SERVER_KINDS: Final = {2, 5}  # SPAN_KIND_SERVER, SPAN_KIND_CONSUMER
-_STATUS_ERROR: Final = 2
-_STATUS_OK: Final = 1
+_NAMED: Final = KIND[:1]
+_SERVER_ADDRESS: Final = ADDRESS + PEER
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -85,10 +71,10 @@ class Origin:
 
     @classmethod
     def of(cls, resource: dict[str, Any], scope: str) -> Origin:
-        """The origin that a resource's attributes and a scope's name describe. Takes ``service.name`` out."""
-        target = _first(resource, _RESOURCE_TARGET, [])
-        layer = layer_of(scalar_text(resource.get("tamv.layer")), -1)
-        source = scalar_text(resource.pop("service.name", ""))
+        """The origin that a resource's attributes and a scope's name describe. Takes ``service.name`` out of it."""
+        source, target = _first(resource, RESOURCE_SOURCE, []), _first(resource, RESOURCE_TARGET, [])
+        layer = layer_of(scalar_text(resource.get(LAYER[0])), -1)
+        resource.pop(RESOURCE_SOURCE[0], None)
         tail = b'"resource":' + _encode(resource) if resource else b""
         return cls(source, target, layer, scope, tail)
 
@@ -125,10 +111,19 @@ class Span:
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Rows:
-    """Collects records into columns."""
+def text_room(body_bytes: int) -> int:
+    """Most bytes of names, messages and attributes that a body of some length may become.
 
-    def __init__(self, signal: Signal, latest: int) -> None:
+    The resource's attributes are repeated for every record, so without a bound a megabyte of them and a million empty
+    records would be a terabyte.
+    """
+    return min(max(64 * 2**20, 8 * body_bytes), 2**31 - 1)
+
+
+class Rows:
+    """Collects the records of a body of ``body_bytes`` into columns."""
+
+    def __init__(self, signal: Signal, latest: int, body_bytes: int = 0) -> None:
         self._signal = signal
         self._latest = latest
         self.rejects = Rejects()
@@ -146,6 +141,7 @@ class Rows:
         self._attrs = bytearray()
         self._attr_ends: list[int] = []
         self._seen = 0
+        self._room = text_room(body_bytes)
 
     def count(self) -> int:
         """Count one record, scope or resource.
@@ -161,19 +157,23 @@ class Rows:
     def log(self, line: int, log: Log, origin: Origin) -> None:
         """Add a log record.
 
-        The kind is the event's name, else scope and severity (``app.db: error``): a record without an event name says
-        no more about what sort of thing happened.
+        The kind is the event's name. Without one, a record with a message has no kind yet: the message's template will
+        be it; a record without a message is of the kind that scope and severity make (``app.db: error``).
         """
-        attributes, used = log.attributes, ["event.name"]
+        attributes, used = log.attributes, list(_NAMED)
         ts, verdict = number_ns(log.time, "ns", self._latest) if log.time else (0, 0)
         if not ts and not verdict:
             ts, verdict = number_ns(log.observed or None, "ns", self._latest)
-        severity = log.severity_number or _SEVERITY_OF_TEXT.get(log.severity_text.lower(), 0)
-        kind = log.event_name or _first(attributes, _KIND, used)
-        word = log.severity_text.lower() or "log"
-        kind = kind or (f"{origin.scope}: {word}" if origin.scope else word)
+        severity = log.severity_number or SEVERITY_OF_TEXT.get(log.severity_text.lower(), 0)
+        kind = log.event_name or _first(attributes, KIND, used)
+        if not kind and not (type(log.body) is str and log.body.strip()):
+            word = log.severity_text.lower() or "log"
+            kind = f"{shorten(origin.scope)}: {word}" if origin.scope else word
         extra = {"severity_text": log.severity_text} if log.severity_text else {}
         body = log.body if type(log.body) is str else "" if log.body is None else _encode(log.body).decode()
+        value = number(attributes.get(DURATION[0])) * 1e-9
+        if value == value:  # noqa: PLR0124  (NaN: it stays an attribute)
+            used.append(DURATION[0])
         outcome = _outcome(attributes)
         self._add(
             line,
@@ -183,14 +183,14 @@ class Rows:
             attributes,
             used,
             origin,
-            _ADDRESS,
+            _SERVER_ADDRESS,
             extra,
             body,
             (log.trace_id, log.span_id),
         )
         self._outcome.append(outcome)
         self._severity.append((severity - 1) / 23 if 1 <= severity <= 24 else math.nan)
-        self._value.append(math.nan)
+        self._value.append(value)
 
     def span(self, line: int, span: Span, origin: Origin) -> None:
         """Add a span, at the time of its end: that is when it could be known. Its value is its duration in seconds.
@@ -200,8 +200,7 @@ class Rows:
         attributes, used = span.attributes, list[str]()
         end, verdict = number_ns(span.end or span.start or None, "ns", self._latest)
         start, start_verdict = number_ns(span.start or None, "ns", self._latest)
-        route = scalar_text(attributes.get("http.route"))
-        method = _first(attributes, _METHOD, [])
+        route, method = _first(attributes, ROUTE, []), _first(attributes, METHOD, [])
         kind = f"{method} {route}".strip() if route else span.name
         extra: dict[str, Any] = {"name": span.name} if route and span.name != kind else {}
         if span.parent_span_id:
@@ -210,11 +209,11 @@ class Rows:
             extra["otel.status_description"] = span.status_message
         if span.events:
             extra["events"] = span.events
-        addresses = _ADDRESS + _PEER if span.kind in _SERVER_KINDS else _ADDRESS
+        addresses = _SERVER_ADDRESS if span.kind in SERVER_KINDS else ADDRESS
         outcome = _outcome(attributes)
-        if outcome != Outcome.DENIED and span.status == _STATUS_ERROR:
+        if outcome != Outcome.DENIED and span.status == STATUS_ERROR:
             outcome = Outcome.FAILURE
-        elif outcome == Outcome.UNKNOWN and span.status == _STATUS_OK:
+        elif outcome == Outcome.UNKNOWN and span.status == STATUS_OK:
             outcome = Outcome.SUCCESS
         self._add(
             line,
@@ -251,21 +250,22 @@ class Rows:
         names = (
             origin.source,
             kind,
-            _first(attributes, _ACTOR, used),
+            _first(attributes, ACTOR, used),
             _first(attributes, addresses, used),
-            _first(attributes, _TARGET, used) or origin.target or scalar_text(attributes.get("url.path")),
-            _first(attributes, _SESSION, used),
+            _first(attributes, TARGET, used) or origin.target or _first(attributes, PATH, []),
+            _first(attributes, SESSION, used),
         )
         for name, text in zip(TEXT_COLUMNS, names, strict=True):
             table = self._tables[name]
             code = table.get(text)
             if code is None:
                 code = table[text] = len(table)
+                self._room -= len(text)
             self._codes[name].append(code)
         self._lines.append(line)
         self._ts.append(ts)
         self._verdicts.append(verdict)
-        layer = attributes.get("tamv.layer")
+        layer = attributes.get(LAYER[0])
         self._layer.append(origin.layer if layer is None else layer_of(scalar_text(layer), origin.layer))
         for column, found, size in zip(self._ids, ids, (16, 8), strict=True):
             column.append(found if len(found) == size else bytes(size))
@@ -277,6 +277,11 @@ class Rows:
         attrs = _encode(attributes | extra if extra else attributes)
         if origin.tail:
             attrs = attrs[:-1] + (b"," if len(attrs) > 2 else b"") + origin.tail + b"}"
+        self._room -= len(attrs) + len(body)
+        if self._room < 0:
+            raise BodyError(
+                413, "attributes_too_long", "expected less text once each record has its resource's"
+            )
         self._attrs += attrs
         self._attr_ends.append(len(self._attrs))
 
@@ -314,22 +319,21 @@ def _first(attributes: dict[str, Any], names: tuple[str, ...], used: list[str]) 
 
 
 def _outcome(attributes: dict[str, Any]) -> int:
-    for name in _STATUS_CODE:
+    for name in STATUS:
         status = number(attributes.get(name))
         if status in {401, 403}:
             return Outcome.DENIED
         if status >= 100:
             return Outcome.FAILURE if status >= 400 else Outcome.SUCCESS
-    grpc = number(attributes.get("rpc.grpc.status_code"))
+    grpc = number(attributes.get(GRPC_STATUS[0]))
     if grpc == 0:
         return Outcome.SUCCESS
     if grpc > 0:
-        return Outcome.DENIED if grpc in _GRPC_DENIED else Outcome.FAILURE
-    stated = _EVENT_OUTCOMES.get(scalar_text(attributes.get("event.outcome")).lower())
+        return Outcome.DENIED if grpc in GRPC_DENIED else Outcome.FAILURE
+    rpc = _first(attributes, RPC_STATUS, []).lower()
+    if rpc:
+        return RPC_OUTCOMES.get(rpc, Outcome.FAILURE)
+    stated = EVENT_OUTCOMES.get(scalar_text(attributes.get(OUTCOME[0])).lower())
     if stated is not None:
         return stated
-    return (
-        Outcome.FAILURE
-        if attributes.get("error.type") or attributes.get("exception.type")
-        else Outcome.UNKNOWN
-    )
+    return Outcome.FAILURE if attributes.get(ERROR[0]) or attributes.get(ERROR[1]) else Outcome.UNKNOWN

@@ -138,7 +138,7 @@ def decode_json(body: bytes, signal: Signal, latest: int) -> Decoded:
     """
     if body.count(b"{") > MAX_OBJECTS:
         raise BodyError(413, "too_many_records", f"expected at most {MAX_OBJECTS} objects in one body")
-    rows = Rows(signal, latest)
+    rows = Rows(signal, latest, len(body))
     line = 0
     try:
         request = _request(body)

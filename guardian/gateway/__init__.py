@@ -7,6 +7,7 @@
     deciding  requests for a decision
     console   the page and its texts
     bodies    reading a body without ever holding more than is allowed
+    turns     whose body is decoded next
     problems  every refusal, in the form its sender understands
     boundary  who may talk to it: binding, host names, headers
 
@@ -15,6 +16,6 @@ It decides nothing and stores nothing.
 
 from guardian.gateway.boundary import check_binding
 from guardian.gateway.service import Receipt, Service
-from guardian.gateway.serving import application, runner
+from guardian.gateway.serving import application, in_use, runner
 
-__all__ = ["Receipt", "Service", "application", "check_binding", "runner"]
+__all__ = ["Receipt", "Service", "application", "check_binding", "in_use", "runner"]

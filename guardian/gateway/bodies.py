@@ -1,11 +1,17 @@
 """Reading a request body, as received, without ever holding more than is allowed.
 
-Owns three bounds: of one body, of all bodies that are held at once, and of the time that one may take to arrive.
+Owns four bounds: of one body, of all bodies that are held at once, of one sender's share of those, and of the time that
+one may take to arrive.
+
+A sender's bodies may take as much as is still free (Choudhury and Hahne, "Dynamic queue length thresholds for
+shared-memory packet switches", IEEE/ACM Transactions on Networking 6, 1998): one alone gets half, two get a third each,
+and whoever comes next always finds room. A single body within the whole bound is never refused for its share.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -34,7 +40,9 @@ class Bodies:
     def __init__(self, max_body_bytes: int, *, arrival_s: float = ARRIVAL_S) -> None:
         self._max_body_bytes = max_body_bytes
         self._max_held_bytes = HELD_BODIES * max_body_bytes
-        self._held_bytes = 0
+        self.held_bytes = 0
+        self._shares: Counter[str] = Counter()
+        """Bytes held of each sender."""
         self._arrival_s = arrival_s
 
     @asynccontextmanager
@@ -43,10 +51,11 @@ class Bodies:
 
         Raises:
             BodyError: more than the limit (413) or damaged in transport (400). Nothing beyond the limit is kept.
-            RefusalError: it took too long (408), or too many bodies are held at once (429).
+            RefusalError: it took too long (408), or too many bodies are held at once, of all or of this sender (429).
         """
         limit = min(limit or self._max_body_bytes, self._max_body_bytes)
         _check_declared(request, limit)
+        sender = request.remote or ""
         chunks: list[bytes] = []
         size = 0
         try:
@@ -54,11 +63,10 @@ class Bodies:
                 async with asyncio.timeout(self._arrival_s):
                     async for chunk in request.content.iter_any():
                         size += len(chunk)
-                        self._held_bytes += len(chunk)
+                        self._hold(sender, len(chunk))
                         if size > limit:
                             raise _too_large(limit)
-                        if self._held_bytes > self._max_held_bytes:
-                            raise busy("too many bodies are arriving at once", _RETRY_AFTER_S)
+                        self._check_room(sender, size)
                         chunks.append(chunk)
             except TimeoutError:
                 raise RefusalError(
@@ -70,7 +78,20 @@ class Bodies:
             chunks.clear()
             yield body
         finally:
-            self._held_bytes -= size
+            self._hold(sender, -size)
+
+    def _hold(self, sender: str, size: int) -> None:
+        self.held_bytes += size
+        self._shares[sender] += size
+        if not self._shares[sender]:
+            del self._shares[sender]
+
+    def _check_room(self, sender: str, size: int) -> None:
+        free = self._max_held_bytes - self.held_bytes
+        if free < 0:
+            raise busy("too many bodies are arriving at once", _RETRY_AFTER_S)
+        if self._shares[sender] > max(free, size):
+            raise busy("this sender holds its whole share of what may arrive at once", _RETRY_AFTER_S)
 
     async def expect(self, request: web.Request) -> None:
         """Answer ``Expect: 100-continue`` before the body is sent; a large one need not travel to be refused.

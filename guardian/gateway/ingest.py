@@ -35,6 +35,7 @@ def add_routes(router: web.UrlDispatcher, service: Service, bodies: Bodies) -> N
                 encoding=encoding_of(request),
                 map_name=map_name,
                 body=body,
+                sender=request.remote or "",
             )
 
     async def events(request: web.Request) -> web.Response:

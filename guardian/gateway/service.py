@@ -35,9 +35,9 @@ class Service(Protocol):
         ...
 
     async def ingest(
-        self, *, path: str, content_type: str, encoding: str, map_name: str, body: bytes
+        self, *, path: str, content_type: str, encoding: str, map_name: str, body: bytes, sender: str
     ) -> Receipt:
-        """Take one body as received; return only once it survives a power cut.
+        """Take one body as received; return only once it survives a power cut. ``sender`` is whose turn it takes.
 
         Raises:
             BodyError: the body is refused as a whole.

@@ -24,12 +24,13 @@ from typing import Final, NamedTuple, Self
 from guardian.config import Journal as Settings
 from guardian.errors import JournalError, JournalFullError, MachineError
 from guardian.journal.files import Files
-from guardian.journal.records import HEAD_BYTES, Damage, Found, Record, packed, scan, texts_of
+from guardian.journal.records import HEAD_BYTES, Damage, Found, Record, packed, scan, skim, texts_of
 
 _SEGMENT: Final = re.compile(r"(\d{20})-([0-9a-f]{8})\.segment")
 _WAITING_BYTES: Final = 64 * 2**20
 """Most that may wait in memory for the disk; past it senders are told to come back."""
 _RETRY_AFTER_S: Final = 2.0
+_SKIM_BYTES: Final = 4 * 2**20
 _MOST_SENTENCES: Final = 1000
 
 
@@ -186,7 +187,8 @@ class Journal:
             for seq, waiting in enumerate(group, first)
         )
         self._files.append(descriptor, data)
-        self._files.sync(descriptor)
+        if self._settings.sync:
+            self._files.sync(descriptor)
         with self._changed:
             segment.size += len(data)
             self._queued_bytes -= len(data)
@@ -227,7 +229,8 @@ class Journal:
     def replay(self, after_seq: int) -> Iterator[tuple[int, Record]]:
         """Every durable record above ``after_seq``, in order, one in memory at a time; ends at the newest one.
 
-        A call that continues where the one before stopped finds its place at once, however long the journal is.
+        A call that continues at or behind the place where the one before stopped does not read again what stands before it,
+        however long the journal is.
         """
         with self._changed:
             segments = list(self._segments)
@@ -237,7 +240,7 @@ class Journal:
             if place + 1 < len(segments) and segments[place + 1].first <= after_seq + 1:
                 continue
             start, last = 0, max(last, segment.first - 1)
-            if known == after_seq and known_first == segment.first:
+            if known <= after_seq and known_first == segment.first:
                 start, last = known_at, known
             for item in self._scan(segment, start, last):
                 if isinstance(item, Damage):
@@ -299,7 +302,8 @@ class Journal:
                 self._report_gap(segment, expected, segment.first)
             expected = max(expected, segment.first)
             damages: list[Damage] = []
-            for item in self._scan(segment, 0, expected - 1):
+            at, expected = self._skim(segment, expected)
+            for item in self._scan(segment, at, expected - 1):
                 if isinstance(item, Damage):
                     damages.append(item)
                     continue
@@ -318,6 +322,18 @@ class Journal:
                 # Nothing goes behind damage that cannot be cut, and a segment is found by its first number: the next
                 # one must not begin where this one does, even if this one holds no intact record.
                 self.next_seq = max(self.next_seq, last.first + 1)
+
+    def _skim(self, segment: _Segment, expected: int) -> tuple[int, int]:
+        """Pass over what is whole and in order: the position behind it, and the number that is expected there."""
+        at, moved, path = 0, 1, self.folder / segment.name
+        try:
+            while moved:
+                data = self._files.read(path, at, min(_SKIM_BYTES, segment.size - at))
+                moved, last = skim(data, segment.salt, expected - 1)
+                at, expected = at + moved, last + 1
+        except OSError:
+            pass  # what cannot be read at once is looked at sector by sector, and reported
+        return at, expected
 
     def _settle(self, last: _Segment) -> None:
         """Sync what was found: an unsynced record must not be consumed now and be lost, its number used again."""

@@ -3,7 +3,7 @@
 Owns the format. Does not own files: it reads through a function.
 
 A record is a header ``[magic, version, lengths of texts and body, payload crc32c, seq, received_at, header crc32c]``,
-then path, content type, encoding and map name (msgpack), then the body. The segment's salt goes into every header
+then path, content type, encoding, map name, source and position (msgpack), then the body. The segment's salt goes into every header
 checksum: a body is chosen by strangers, and without it one could hold bytes that pass for a record when a search for
 the next intact one comes by. It also makes a search cheap: a header that only looks like one costs 40 bytes of
 checksum, never a read of the length that it claims.
@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import google_crc32c
 import msgspec
 
 MAGIC: Final = b"GRDJ"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Version 1 had no source and no position."""
 _HEAD: Final = struct.Struct("<4sHHIIIQq")
 """magic, version, zero, length of texts, length of body, crc32c of both, seq, received_at; its own crc32c follows."""
 HEAD_BYTES: Final = _HEAD.size + 4
 _WINDOW_BYTES: Final = 2**20
 _SECTOR_BYTES: Final = 4096
-_Texts = tuple[str, str, str, str]
+_TEXTS: Final[dict[int, Any]] = {1: tuple[str, str, str, str], 2: tuple[str, str, str, str, str, bytes]}
+"""What stands between header and body, by version."""
 
 
 class Record(NamedTuple):
@@ -38,6 +40,10 @@ class Record(NamedTuple):
     received_at: int
     """Wall clock, nanoseconds since 1970."""
     body: bytes
+    source: str = ""
+    """Name of the source that delivered it; empty = a request, or Guardian itself."""
+    position: bytes = b""
+    """Where that source goes on after it; empty = it cannot."""
 
 
 class Found(NamedTuple):
@@ -57,7 +63,7 @@ class Damage(NamedTuple):
 
 def texts_of(record: Record) -> bytes:
     """What stands between a record's header and its body."""
-    return msgspec.msgpack.encode(tuple(record[:4]))
+    return msgspec.msgpack.encode((*record[:4], record.source, record.position))
 
 
 def packed(record: Record, texts: bytes, seq: int, salt: bytes) -> bytes:
@@ -75,14 +81,43 @@ def _unpacked(window: _Window, at: int, salt: bytes) -> Found | None:
     if google_crc32c.value(salt + head[: _HEAD.size]) != int.from_bytes(head[_HEAD.size :], "little"):
         return None
     _, version, _, texts_bytes, body_bytes, crc, seq, received_at = _HEAD.unpack_from(head)
-    if version != VERSION:
+    if version not in _TEXTS:
         return None
     payload = window.slice(at + HEAD_BYTES, at + HEAD_BYTES + texts_bytes + body_bytes)
     if len(payload) < texts_bytes + body_bytes or google_crc32c.value(payload) != crc:
         return None
-    path, content_type, encoding, map_name = msgspec.msgpack.decode(payload[:texts_bytes], type=_Texts)
-    record = Record(path, content_type, encoding, map_name, received_at, payload[texts_bytes:])
+    path, content_type, encoding, map_name, *origin = msgspec.msgpack.decode(
+        payload[:texts_bytes], type=_TEXTS[version]
+    )
+    source, position = origin or ("", b"")
+    body = payload[texts_bytes:]
+    record = Record(path, content_type, encoding, map_name, received_at, body, source, position)
     return Found(seq, at + HEAD_BYTES + len(payload), record)
+
+
+def skim(data: bytes, salt: bytes, last: int) -> tuple[int, int]:
+    """How far intact records that follow number ``last`` one by one reach: position behind them, number of the last.
+
+    As ``scan`` would find them, without taking them apart: 1.3 us a small record instead of 4.3.
+    """
+    checksum, unpack = google_crc32c.value, _HEAD.unpack_from
+    at, end, head_bytes = 0, len(data) - HEAD_BYTES, _HEAD.size
+    while at <= end:
+        body_at = at + HEAD_BYTES
+        magic, version, _, texts, body, crc, seq, _ = unpack(data, at)
+        stop = body_at + texts + body
+        if (
+            magic != MAGIC
+            or version not in _TEXTS
+            or seq != last + 1
+            or stop > len(data)
+            or checksum(salt + data[at : at + head_bytes]).to_bytes(4, "little")
+            != data[body_at - 4 : body_at]
+            or checksum(data[body_at:stop]) != crc
+        ):
+            break
+        at, last = stop, seq
+    return at, last
 
 
 def scan(

@@ -66,7 +66,14 @@ def test_the_board_is_for_a_known_grafana():
 
 def test_there_is_a_row_for_each_question():
     rows = [panel["title"].split(" · ")[1] for panel in BOARD["panels"] if panel["type"] == "row"]
-    assert rows == ["Threat", "Ethics (EOCT)", "Protocols and Isabella", "XR gateway", "Pipeline health"]
+    assert rows == [
+        "Threat",
+        "Ethics (EOCT)",
+        "Protocols and Isabella",
+        "XR gateway",
+        "Ingest",
+        "Pipeline health",
+    ]
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
@@ -152,6 +159,15 @@ tamv_guardian_rejected_total{reason="no_time"} 0+1x60
 tamv_guardian_batch_seconds_bucket{stage="score", le="0.01"} 0+2x60
 tamv_guardian_batch_seconds_bucket{stage="score", le="+Inf"} 0+3x60
 tamv_guardian_journal_backlog_events 0
+tamv_guardian_lag_seconds_bucket{le="0.01"} 0+2x60
+tamv_guardian_lag_seconds_bucket{le="+Inf"} 0+3x60
+tamv_guardian_http_refused_total{reason="busy"} 0+1x60
+tamv_guardian_bodies_held_bytes 4096
+tamv_guardian_backlog_held_bytes 65536
+tamv_guardian_http_connections 3
+tamv_guardian_bodies_waiting 0
+tamv_guardian_source_up{source="edge"} 1
+tamv_guardian_source_dropped_total{source="edge", reason="full"} 0+1x60
 tamv_guardian_journal_bytes 1048576
 tamv_guardian_snapshot_age_seconds 4
 tamv_guardian_evicted_total{table="pairs"} 0+1x60

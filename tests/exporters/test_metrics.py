@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporters.metrics import METRICS, Collector, Counters
+from exporters.metrics import Collector, Counters
+from exporters.metrics_table import METRICS
 from guardian.levels import Level
 from guardian.view import Standing, View
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporters import outbox as boxes
-from exporters.metrics import METRICS
+from exporters.metrics_table import METRICS
 from exporters.outbox import DEAD, DELIVERED, OWED, PARKED, PENDING, STATES, Outbox, get_cursor, set_cursor
 from exporters.store import Store
 from guardian.config import Sink

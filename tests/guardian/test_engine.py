@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guardian.bench import synthetic_events
 from guardian.config import Config, parse
 from guardian.engine import Engine, Verdict
 from guardian.errors import SchemaError, StateError
@@ -64,6 +65,18 @@ def count_revised(verdict: Verdict) -> int:
 def pieces(batch: pa.RecordBatch, cuts: list[int]) -> list[pa.RecordBatch]:
     edges = [0, *sorted(min(cut, len(batch)) for cut in cuts), len(batch)]
     return [batch.slice(a, b - a) for a, b in pairwise(edges)]
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_the_number_of_workers_changes_no_bit(workers: int) -> None:
+    batch = synthetic_events(6000)
+    one, many = Engine(Config()), Engine(Config(), workers=workers)
+    for start in range(0, len(batch), 1500):
+        part = batch.slice(start, 1500)
+        expected, found = one.feed(part), many.feed(part)
+        assert score_bytes([found]) == score_bytes([expected])
+        assert alert_ids([found]) == alert_ids([expected])
+    assert many.snapshot() == one.snapshot()
 
 
 @settings(max_examples=60)

@@ -66,5 +66,5 @@ def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(states, "STATE_VERSION", "guardian-state/9")
     blob = states.to_bytes({"a": np.zeros(1)}, {})
     monkeypatch.undo()
-    with pytest.raises(StateError, match="expected a snapshot of guardian-state/3, got guardian-state/9"):
+    with pytest.raises(StateError, match="expected a snapshot of guardian-state/4, got guardian-state/9"):
         states.from_bytes(blob)

@@ -200,8 +200,8 @@ def twin(record: dict[str, Any], mapping: Map) -> dict[str, Any] | None:
     for name in set(used):
         drop(rest, name)
     row["attrs"] = msgspec.json.encode(rest).decode() if rest else None
-    row["kind"] = row["kind"] or "(none)"
-    return row if verdict == GOOD else None
+    row["kind"] = row["kind"] if row["kind"].strip() else ""
+    return row if verdict == GOOD and (row["kind"] or body.strip()) else None
 
 
 def read(some: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str] | None, dict[str, int]]:

@@ -156,12 +156,18 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], uvloop.Loop]]:
 async def serve() -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
-        async def started(*, idle_s: float = 30.0, max_body_bytes: int = 16 * 2**20, **more: Any) -> Face:
+        async def started(
+            *,
+            idle_s: float = 30.0,
+            max_body_bytes: int = 16 * 2**20,
+            max_connections: int = 4096,
+            **more: Any,
+        ) -> Face:
             service = FakeService()
             settings = Server(max_body_bytes=max_body_bytes, host=more.pop("host", "127.0.0.1"))
             refused: Counter[str] = Counter()
             app = application(service, settings=settings, refused=lambda name: refused.update([name]), **more)
-            running = runner(app, idle_s=idle_s)
+            running = runner(app, idle_s=idle_s, max_connections=max_connections)
             await running.setup()
             stack.push_async_callback(running.cleanup)
             await web.TCPSite(running, "127.0.0.1", 0).start()

@@ -93,6 +93,33 @@ async def test_all_bodies_together_are_bounded(serve: Any):
     pytest.fail("the bodies of closed connections still count")
 
 
+async def test_one_sender_cannot_take_the_room_of_the_others(serve: Any):
+    face = await serve(max_body_bytes=1024)
+
+    async def waits_with(size: int, source: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", face.port, local_addr=(source, 0))
+        writer.write(
+            b"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1024\r\n\r\n" + bytes(size)
+        )
+        await writer.drain()
+        return reader, writer
+
+    loud = [await waits_with(1000, "127.0.0.1") for _ in range(HELD_BODIES)]
+    refused = [
+        done.result()
+        for done in (
+            await asyncio.wait([asyncio.create_task(reader.readline()) for reader, _ in loud], timeout=0.5)
+        )[0]
+    ]
+    assert 5 <= len(refused) <= 8, "half of the room, less what has not arrived"
+    assert all(b" 429 " in line for line in refused)
+    quiet_reader, quiet = await waits_with(1024, "127.0.0.2")
+    assert b" 200 " in await quiet_reader.readline()
+    for writer in (quiet, *(writer for _, writer in loud)):
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_a_slow_body_is_cut_off(serve: Any):
     face = await serve(arrival_s=0.05)
     reader, writer = await asyncio.open_connection("127.0.0.1", face.port)

@@ -27,6 +27,7 @@ async def test_lines_are_accepted(face: Any):
         "encoding": "",
         "map_name": "ecs",
         "body": b'{"a":1}\n',
+        "sender": "127.0.0.1",
     }
 
 

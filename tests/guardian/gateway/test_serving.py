@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from typing import Any
 
@@ -218,3 +219,26 @@ def test_any_bytes_leave_the_server_answering(pieces: list[bytes]):
         await running.cleanup()
 
     asyncio.run(run())
+
+
+async def test_one_connection_too_many_is_told_so_and_makes_no_difference_to_the_others(serve: Any):
+    face = await serve(max_connections=3)
+    held = [await asyncio.open_connection("127.0.0.1", face.port) for _ in range(3)]
+    answer = await exchange(face.port, b"")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1" in head
+    assert int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]) == len(body)
+    assert json.loads(body)["status"] == 503
+    assert face.refused["connections"] == 1
+    reader, writer = held[0]
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert b" 200 " in await reader.readline()
+    for _, writer in held:
+        writer.close()
+        await writer.wait_closed()
+    for _ in range(100):
+        if b" 200 " in await exchange(face.port, b"GET /health/live HTTP/1.0\r\nHost: localhost\r\n\r\n"):
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("closed connections still count")

@@ -197,6 +197,25 @@ def test_what_waits_for_the_disk_is_bounded(tmp_path: Path):
     journal.close()
 
 
+def test_without_sync_a_kill_loses_nothing_and_the_disk_is_not_waited_for(tmp_path: Path):
+    class Counting(Files):
+        syncs = 0
+
+        def sync(self, descriptor: int) -> None:
+            self.syncs += 1
+            super().sync(descriptor)
+
+    files = Counting()
+    journal = Journal.open(tmp_path, Settings(sync=False), files=files)
+    before = files.syncs
+    futures = [journal.submit(record(f"{n}".encode())) for n in range(20)]
+    assert [future.result() for future in futures] == list(range(1, 21))
+    assert files.syncs == before
+    found = [each.body for _, each in journal.replay(0)]  # as a process after this one would read it
+    assert found == [f"{n}".encode() for n in range(20)]
+    journal.close()
+
+
 def test_trim_removes_whole_segments_only(tmp_path: Path):
     journal = Journal.open(tmp_path, SMALL)
     for _ in range(12):

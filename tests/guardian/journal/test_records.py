@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import itertools
+import struct
+
+import google_crc32c
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardian.journal.records import MAGIC, Damage, Found, Record, packed, scan, texts_of
+from guardian.journal.records import MAGIC, Damage, Found, Record, packed, scan, skim, texts_of
 
 SALT = b"salt"
 
@@ -39,12 +44,25 @@ def scanned(data: bytes, *, at: int = 0, last: int = 0, salt: bytes = SALT) -> l
         map_name=st.text(),
         received_at=st.integers(-(2**63), 2**63 - 1),
         body=st.binary(),
+        source=st.text(),
+        position=st.binary(),
     ),
     st.integers(1, 2**64 - 1),
 )
 def test_a_record_comes_back_as_it_was(given_record: Record, seq: int):
     data = packed(given_record, texts_of(given_record), seq, SALT)
     assert scanned(data) == [Found(seq, len(data), given_record)]
+
+
+def test_a_record_of_version_1_is_still_read():
+    texts = msgspec.msgpack.encode(("/v1/logs", "application/json", "gzip", ""))
+    payload = texts + b"body"
+    head = struct.pack(
+        "<4sHHIIIQq", MAGIC, 1, 0, len(texts), 4, google_crc32c.value(payload), 7, 1_700_000_000
+    )
+    data = head + google_crc32c.value(SALT + head).to_bytes(4, "little") + payload
+    record = Record("/v1/logs", "application/json", "gzip", "", 1_700_000_000, b"body")
+    assert scanned(data) == [Found(7, len(data), record)]
 
 
 def test_a_flip_of_any_bit_costs_that_record_and_no_other():
@@ -77,6 +95,24 @@ def test_any_bytes_can_be_scanned(noise: bytes, position: int):
     items = scanned(data)
     assert isinstance(items[0], Found)
     assert items[-1].stop == len(data)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=4), st.binary(max_size=60), st.data())
+def test_skimming_finds_what_a_scan_finds_up_to_the_first_damage(
+    bodies: list[bytes], noise: bytes, data: st.DataObject
+):
+    whole = bytearray(written(bodies) + noise)
+    if data.draw(st.booleans()) and whole:
+        whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    at, last = skim(bytes(whole), SALT, 0)
+    before = list(itertools.takewhile(lambda item: isinstance(item, Found), scanned(bytes(whole))))
+    assert (at, last) == (before[-1].stop, before[-1].seq) if before else (0, 0)
+
+
+def test_skimming_stops_at_a_gap_in_the_numbers():
+    assert skim(written([b"a", b"b"]), SALT, 5) == (0, 5)
+    both = written([b"a"]) + written([b"b"], first=3)
+    assert skim(both, SALT, 0) == (len(written([b"a"])), 1)
 
 
 def test_a_record_inside_a_body_is_no_record():
