@@ -353,7 +353,7 @@ def read_rows(
     Shapes: body, members, lines as ``scan_members`` left them; doubted (d,) DOUBTFUL numbers as msgspec reads them; rows
         for at least as many lines, body and attrs as long as the body + 16; state (7,).
     Units: latest and ``rows.ts`` in nanoseconds since 1970; everything else places in octets.
-    Cost: about 25 ns a column and its alternatives, and 0.2 ns for each octet that goes to ``attrs``.
+    Cost: 0.85 us for 14 fields that fill ten columns, 1.15 us for a Windows event of 2.1 kB.
     Source: none; ``records.Columns`` is the specification.
     Difference: a line that it leaves to msgspec becomes RARE; its names may stay in the table, unused.
     """

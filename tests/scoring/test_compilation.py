@@ -48,14 +48,17 @@ def test_the_cache_notices_an_edit_of_any_file_of_the_package(tmp_path: Path) ->
     (package / "loops.py").write_text(
         "from scoring.compilation import F8, array, kernel\n"
         "from scoring.layout import WIDTH\n"
+        "from scoring.parts import tens\n"
         "@kernel(array(F8))\n"
         "def widen(out):\n"
-        "    out[0] = WIDTH\n"
+        "    out[0] = tens(out) + WIDTH\n"
     )
+    part = "from scoring.compilation import inlined\n@inlined\ndef tens(out):\n    return 10 * {}\n"
     ask = "import numpy as np; from scoring.loops import widen; o = np.zeros(1); widen(o); print(int(o[0]))"
-    for width in (1, 2, 3):
+    for width, tens in ((1, 1), (2, 1), (2, 3)):
         (package / "layout.py").write_text(f"WIDTH = {width}\n" + "#" * width)
+        (package / "parts.py").write_text(part.format(tens))
         out = subprocess.run(
             [sys.executable, "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=False
         )
-        assert out.stdout.strip() == str(width), out.stderr
+        assert out.stdout.strip() == str(10 * tens + width), out.stderr

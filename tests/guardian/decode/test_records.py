@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.decode.columns import LATEST, Rejects
-from guardian.decode.draft import Names, finish
+from guardian.decode.draft import finish
 from guardian.decode.mapfile import parse_map
 from guardian.decode.mapping import TEXT_COLUMNS, Map, Message, Path, Template, Text
 from guardian.decode.records import Columns
@@ -208,10 +208,7 @@ def read(some: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str] | 
     columns = Columns(MAP)
     columns.add(copy.deepcopy(some), list(range(1, len(some) + 1)))
     rejects = Rejects()
-    draft = columns.draft(LATEST)
-    kinds = draft.names["kind"]
-    draft.names["kind"] = Names(kinds.codes, [name or "(none)" for name in kinds.values])
-    batch, labels = finish(draft, rejects)
+    batch, labels = finish(columns.draft(LATEST), rejects)
     stamps = batch.column("ts").cast(pa.int64()).to_pylist()
     rows = [{**row, "ts": ts} for row, ts in zip(batch.drop_columns(["ts"]).to_pylist(), stamps, strict=True)]
     return rows, None if labels is None else labels.to_pylist(), dict(rejects.reasons)
@@ -244,8 +241,8 @@ def test_a_message_stands_for_a_kind() -> None:
     )
     assert [(row["kind"], row["body"], row["attrs"]) for row in rows] == [
         ("named", "m", '{"text":"hello"}'),
-        ("(none)", "hello 1", '{"message":"m"}'),
-        ("(none)", "hello 2", None),
+        ("", "hello 1", '{"message":"m"}'),
+        ("", "hello 2", None),
         ("ana", "m", None),
         ("ok!", None, '{"text":""}'),
     ]
