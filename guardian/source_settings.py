@@ -41,7 +41,7 @@ class SyslogUdp(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, t
     queue_bytes: Bytes = 16 * 2**20
     """What may wait to be made durable."""
     receive_buffer_bytes: Bytes = 4 * 2**20
-    """Asked of the kernel, which grants what ``net.core.rmem_max`` allows."""
+    """Asked of the kernel, which grants what ``net.core.rmem_max`` allows, and all of it to a privileged process."""
 
 
 class SyslogTcp(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="syslog-tcp"):

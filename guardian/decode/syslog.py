@@ -56,6 +56,13 @@ _FACILITIES: Final = (
     *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
     *("ntp", "audit", "alert", "clock", *(f"local{number}" for number in range(8))),
 )
+_FACILITY: Final = pa.array([f'"facility":"{name}"' for name in _FACILITIES])
+# Made once: without pandas each pa.scalar costs 0.1 ms, because pyarrow looks for pandas on disk every time.
+_NULL: Final = pa.scalar(None, pa.string())
+_EMPTY, _COMMA, _QUOTE, _OPEN, _CLOSE = (pa.scalar(text) for text in ("", ",", '"', "{", "}"))
+_PROC_ID, _TIMESTAMP, _PEER_ADDRESS = (
+    pa.scalar(f'"{name}":"') for name in ("proc_id", "timestamp", "network.peer.address")
+)
 _ELEMENT: Final = re.compile(rb'\[([^ =\]"]+)((?: [^ =\]"]+="(?:[^"\\]|\\.)*")*)\]', re.DOTALL)
 _PARAM: Final = re.compile(rb' ([^ =\]"]+)="((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPE: Final = re.compile(rb'\\(["\\\]])')
@@ -219,42 +226,38 @@ class _Fields:
         )
 
     def _names(self, field: int, otherwise: str = "") -> pa.Array:
-        texts = (
-            self._texts(field) if self._stops[field].any() else pa.array([""] * len(self._ts), pa.string())
-        )
+        texts = self._texts(field)
         if otherwise:
-            texts = pc.if_else(pc.equal(texts, ""), otherwise, texts)
+            texts = pc.if_else(pc.equal(texts, _EMPTY), pa.scalar(otherwise), texts)
         return texts.dictionary_encode()
 
     def _attrs(self, late: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.Array:
         """What became no column, as JSON; null where nothing remains."""
         parts = []
         if (self._priority >= 0).any():
-            words = pa.array([f'"facility":"{name}"' for name in _FACILITIES])
             index = pa.array(self._priority >> 3, mask=self._priority < 0)
-            parts.append(words.take(index))
+            parts.append(_FACILITY.take(index))
         if self._stops[PROC].any():
-            parts.append(self._quoted(PROC, "proc_id"))
+            parts.append(self._quoted(PROC, _PROC_ID))
         if late.any():
-            times = self._quoted(TIME, "timestamp")
-            parts.append(pc.if_else(pa.array(late), times, pa.scalar(None, pa.string())))
+            parts.append(pc.if_else(pa.array(late), self._quoted(TIME, _TIMESTAMP), _NULL))
         if self._stops[DATA].any():
             parts.append(self._structured())
         if self._stops[PEER].any():
-            parts.append(self._quoted(PEER, "network.peer.address"))
+            parts.append(self._quoted(PEER, _PEER_ADDRESS))
         if not parts:
             return pa.nulls(len(self._ts), pa.string())
         # Not by null_handling="skip": it leaves out rows of nothing but nulls altogether (pyarrow 26).
-        ended = [pc.fill_null(pc.binary_join_element_wise(part, ",", ""), "") for part in parts]
-        members = pc.ascii_rtrim(pc.binary_join_element_wise(*ended, ""), ",")
-        return pc.binary_join_element_wise("{", _or_null(members), "}", "")
+        ended = [pc.fill_null(pc.binary_join_element_wise(part, _COMMA, _EMPTY), _EMPTY) for part in parts]
+        members = pc.ascii_rtrim(pc.binary_join_element_wise(*ended, _EMPTY), ",")
+        return pc.binary_join_element_wise(_OPEN, _or_null(members), _CLOSE, _EMPTY)
 
-    def _quoted(self, field: int, name: str) -> pa.Array:
+    def _quoted(self, field: int, opening: pa.Scalar) -> pa.Array:
         """A printable field as a member of a JSON object."""
         texts = self._texts(field)
         if pc.any(pc.match_substring_regex(texts, r'["\\]')).as_py():
             texts = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
-        return pc.binary_join_element_wise(f'"{name}":"', _or_null(texts), '"', "")
+        return pc.binary_join_element_wise(opening, _or_null(texts), _QUOTE, _EMPTY)
 
     def _structured(self) -> pa.Array:
         start, stop = self._starts[DATA].tolist(), self._stops[DATA].tolist()
@@ -273,7 +276,7 @@ def _offset_ns(zone: ZoneInfo, quarter: int) -> int:
 
 
 def _or_null(texts: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    return pc.if_else(pc.equal(texts, _EMPTY), _NULL, texts)
 
 
 def _elements(data: bytes) -> dict[str, dict[str, Any]]:

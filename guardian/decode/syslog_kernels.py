@@ -325,41 +325,31 @@ def _tagged(body: Any, at: Any, end: Any, row: Any, starts: Any, stops: Any) -> 
 
 
 @jit
-def _old_form(
-    body: Any,
-    at: Any,
-    end: Any,
-    row: Any,
-    year: Any,
-    received: Any,
-    starts: Any,
-    stops: Any,
-    ts: Any,
-    local: Any,
-) -> None:
-    """RFC 3164 behind the priority, as it is really sent: each part may be missing."""
-    after, ns, zoneless = _any_time(body, at, end, year, received)
+def _old_form(body: Any, at: Any, after: Any, end: Any, row: Any, starts: Any, stops: Any) -> Any:
+    """RFC 3164 behind the priority, as it is really sent: each part may be missing. Says whether a time was there.
+
+    ``after`` is where the time at ``at`` stops, -1 = there is none.
+    """
     time = after
     hosted = after < 0 or after >= end or body[after] != _COLON
     if not hosted:
         after += 1
-    if after < 0 or after >= end or body[after] != _SPACE:
-        _tagged(body, at, end, row, starts, stops)
-        return
-    ts[row] = ns
-    local[row] = zoneless
-    _put(starts, stops, TIME, row, at, time)
-    while after < end and body[after] == _SPACE:
-        after += 1
-    host = _token(body, after, end)
-    if hosted and host > 0 and body[host - 1] != _COLON:
-        for i in range(after, host):
-            if body[i] == _OPEN:
-                hosted = False
-        if hosted:
-            _put(starts, stops, HOST, row, after, host)
-            after = host + 1
-    _tagged(body, after, end, row, starts, stops)
+    timed = 0 <= after < end and body[after] == _SPACE
+    if timed:
+        _put(starts, stops, TIME, row, at, time)
+        while after < end and body[after] == _SPACE:
+            after += 1
+        at = after
+        host = _token(body, after, end)
+        if hosted and host > 0 and body[host - 1] != _COLON:
+            for i in range(after, host):
+                if body[i] == _OPEN:
+                    hosted = False
+            if hosted:
+                _put(starts, stops, HOST, row, after, host)
+                at = host + 1
+    _tagged(body, at, end, row, starts, stops)
+    return timed
 
 
 @kernel(
@@ -394,20 +384,8 @@ def parse(
         ts[row] = received
         priority[row] = -1
         local[row] = 0
-        if options[MODE] == TEXT:
-            after, ns, zoneless = _any_time(body, at, stop, year, received)
-            if after > 0 and (
-                after == stop or body[after] <= _SPACE or body[after] == _COLON or body[after] == _CLOSE
-            ):
-                ts[row] = ns
-                local[row] = zoneless
-                _put(starts, stops, TIME, row, at, after)
-                at = after
-                while at < stop and (body[at] <= _SPACE or body[at] == _COLON):
-                    at += 1
-            _put(starts, stops, MESSAGE, row, at, stop)
-            continue
-        if at < stop and body[at] == _LESS:
+        text = options[MODE] == TEXT
+        if not text and at < stop and body[at] == _LESS:
             close = at + 1
             while close < stop and close - at <= 3 and 48 <= body[close] <= 57:
                 close += 1
@@ -417,7 +395,25 @@ def parse(
                     priority[row] = value
                     at = close + 1
         if priority[row] < 0 or _new_form(body, at, stop, row, starts, stops, ts, local) == 0:
-            _old_form(body, at, stop, row, year, received, starts, stops, ts, local)
+            after, ns, zoneless = _any_time(body, at, stop, year, received)
+            timed = False
+            if not text:
+                timed = _old_form(body, at, after, stop, row, starts, stops)
+            elif after > 0 and (
+                after == stop or body[after] <= _SPACE or body[after] == _COLON or body[after] == _CLOSE
+            ):
+                timed = True
+                _put(starts, stops, TIME, row, at, after)
+                at = after
+                while at < stop and (body[at] <= _SPACE or body[at] == _COLON):
+                    at += 1
+            if text:
+                _put(starts, stops, MESSAGE, row, at, stop)
+            if timed:
+                ts[row] = ns
+                local[row] = zoneless
+        if text:
+            continue
         at = np.int64(starts[MESSAGE, row])
         if at + 3 <= stop and body[at] == 0xEF and body[at + 1] == 0xBB and body[at + 2] == 0xBF:
             at += 3

@@ -92,6 +92,20 @@ def _word(body: Any, at: Any, end: Any) -> Any:
 
 
 @jit
+def _came_from(body: Any, at: Any, end: Any, last: Any, phrases: Any, ends: Any) -> Any:
+    """(place of `` from ``, stop of the address behind it), of the first or the last that an address follows."""
+    place, stop = -1, -1
+    while at >= 0 and (last or place < 0):
+        at = _find(body, at, end, _FROM, phrases, ends)
+        if at >= 0:
+            after = _address(body, at + 6, end)
+            if after > 0:
+                place, stop = at, after
+            at += 1
+    return place, stop
+
+
+@jit
 def _who(body: Any, at: Any, end: Any, row: Any, phrases: Any, ends: Any, starts: Any, stops: Any) -> Any:
     """Who, from where and how it ended, of a message about authentication. Gives the outcome.
 
@@ -101,61 +115,51 @@ def _who(body: Any, at: Any, end: Any, row: Any, phrases: Any, ends: Any, starts
     failed = _is_at(body, at, end, _FAILED, phrases, ends)
     accepted = _is_at(body, at, end, _ACCEPTED, phrases, ends)
     invalid = _is_at(body, at, end, _INVALID, phrases, ends)
-    user, stop, place = -1, -1, -1
-    if failed or accepted or invalid:
-        seek = at
-        while seek >= 0:
-            seek = _find(body, seek, end, _FROM, phrases, ends)
-            if seek >= 0:
-                after = _address(body, seek + 6, end)
-                if after > 0:
-                    place = seek
-                    _put(starts, stops, ADDRESS, row, seek + 6, after)
-                seek += 1
-        user = at + 13 if invalid else _find(body, at, end, _FOR, phrases, ends)
-        if user >= 0 and not invalid:
-            user += 5
-            if _is_at(body, user, end, _ALSO_INVALID, phrases, ends):
-                user += 13
-        if user >= 0:
-            stop = place if place >= 0 else _word(body, user, end)
-    else:
-        place = _find(body, at, end, _RHOST, phrases, ends)
+    named_first = failed or accepted or invalid
+    place, after = -1, -1
+    rhost = -1 if named_first else _find(body, at, end, _RHOST, phrases, ends)
+    if rhost < 0:
+        place, after = _came_from(body, at, end, named_first, phrases, ends)
         if place >= 0:
-            after = _word(body, place + 6, end)
-            if place + 6 < after <= place + 6 + MAX_TOKEN:
-                _put(starts, stops, ADDRESS, row, place + 6, after)
-        else:
-            seek = at
-            while seek >= 0 and stops[ADDRESS, row] == 0:
-                seek = _find(body, seek, end, _FROM, phrases, ends)
-                if seek >= 0:
-                    after = _address(body, seek + 6, end)
-                    if after > 0:
-                        _put(starts, stops, ADDRESS, row, seek + 6, after)
-                    seek += 1
-        user = _find(body, at, end, _USER_IS, phrases, ends)
-        if user >= 0:
-            user += 6
-        else:
-            for which in (_OF_USER, _OF_USER + 1, _OF_USER + 2, _OF_USER + 3, _ALSO_INVALID):
-                if user < 0:
-                    user = _find(body, at, end, which, phrases, ends)
-                    if user >= 0:
-                        user += np.int64(ends[which + 1] - ends[which])
-        if user >= 0:
-            stop = _word(body, user, end)
-            if stops[ADDRESS, row] == 0 and stop + 1 < end and body[stop] == _SPACE:
-                after = _address(body, stop + 1, end)
-                if after > 0:
-                    _put(starts, stops, ADDRESS, row, stop + 1, after)
+            _put(starts, stops, ADDRESS, row, place + 6, after)
+    user, stop = at + 13 if invalid else -1, -1
+    for each in range(7):
+        # Of a name before the address: `` for ``; else `` user=``, the four of _OF_USER, ``invalid user ``.
+        if user < 0 and (each == 0) == named_first:
+            which = (
+                _FOR
+                if each == 0
+                else _USER_IS
+                if each == 1
+                else _ALSO_INVALID
+                if each == 6
+                else _OF_USER + each - 2
+            )
+            user = _find(body, at, end, which, phrases, ends)
+            if user >= 0:
+                user += np.int64(ends[which + 1] - ends[which])
+    if named_first and not invalid and user >= 0 and _is_at(body, user, end, _ALSO_INVALID, phrases, ends):
+        user += 13
+    if user >= 0:
+        stop = place if named_first and place >= 0 else _word(body, user, end)
+    if rhost >= 0:
+        after = _word(body, rhost + 6, end)
+        if rhost + 6 < after <= rhost + 6 + MAX_TOKEN:
+            _put(starts, stops, ADDRESS, row, rhost + 6, after)
+    if stops[ADDRESS, row] == 0 and not named_first and user >= 0 and stop + 1 < end and body[stop] == _SPACE:
+        after = _address(body, stop + 1, end)
+        if after > 0:
+            _put(starts, stops, ADDRESS, row, stop + 1, after)
     if 0 <= user < stop <= user + MAX_TOKEN:
         _put(starts, stops, ACTOR, row, user, stop)
     if accepted:
         return _SUCCESS
-    if failed or invalid or _find(body, at, end, _DENIED, phrases, ends) >= 0:
+    if failed or invalid:
         return _FAILURE
-    return _SUCCESS if _find(body, at, end, _OPENED, phrases, ends) >= 0 else _UNKNOWN
+    for which in (_DENIED, _OPENED):
+        if _find(body, at, end, which, phrases, ends) >= 0:
+            return _FAILURE if which == _DENIED else _SUCCESS
+    return _UNKNOWN
 
 
 @jit

@@ -21,16 +21,16 @@ GATHER_S: Final = 0.05
 
 
 class Gathering:
-    """Says when to take the next body. The listener sets ``some`` while there is anything, ``enough`` at BODY_BYTES."""
+    """Says when to take the next body."""
 
     def __init__(self) -> None:
-        self.some = asyncio.Event()
-        self.enough = asyncio.Event()
+        self._some = asyncio.Event()
+        self._enough = asyncio.Event()
         self._taken_at = -GATHER_S
 
-    def holds(self, size: int) -> None:
-        """Tell it how many bytes wait."""
-        for event, reached in ((self.some, size > 0), (self.enough, size >= BODY_BYTES)):
+    def holds(self, size: int, *, enough: bool) -> None:
+        """Tell it how many bytes wait, and whether it is enough not to wait for more."""
+        for event, reached in ((self._some, size > 0), (self._enough, enough)):
             if reached:
                 event.set()
             else:
@@ -38,12 +38,12 @@ class Gathering:
 
     async def ready(self) -> None:
         """Return when a body should be taken."""
-        await self.some.wait()
+        await self._some.wait()
         loop = asyncio.get_running_loop()
         rest = self._taken_at + GATHER_S - loop.time()
         if rest > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.enough.wait(), rest)
+                await asyncio.wait_for(self._enough.wait(), rest)
         self._taken_at = loop.time()
 
 

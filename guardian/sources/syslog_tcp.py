@@ -44,6 +44,8 @@ class SyslogTcpSource:
         self._sockets = 0
         self._waiting: deque[_Connection] = deque()
         self._held = 0
+        self._shares = 0
+        """Connections that have read as much as they may."""
         self._full = False
         self._gathering = Gathering()
 
@@ -179,13 +181,14 @@ class SyslogTcpSource:
             self._waiting.append(connection)
         connection.pending += frames
         self._held += len(frames)
-        if len(connection.pending) >= SHARE_BYTES:
+        if len(connection.pending) >= SHARE_BYTES > len(connection.pending) - len(frames):
+            self._shares += 1
             connection.wait()
         if not self._full and self._held >= self.settings.queue_bytes:
             self._full = True
             for each in self._connections:
                 each.wait()
-        self._gathering.holds(self._held)
+        self._gathering.holds(self._held, enough=self._held >= BODY_BYTES or self._shares > 0)
 
     def _take(self) -> bytes:
         body = bytearray()
@@ -197,6 +200,7 @@ class SyslogTcpSource:
                 body += mark(peer)
             body += connection.pending
             self._held -= len(connection.pending)
+            self._shares -= len(connection.pending) >= SHARE_BYTES
             connection.pending = bytearray()
             if not self._full:
                 connection.go_on()
@@ -205,7 +209,7 @@ class SyslogTcpSource:
             for each in self._connections:
                 if len(each.pending) < SHARE_BYTES:
                     each.go_on()
-        self._gathering.holds(self._held)
+        self._gathering.holds(self._held, enough=self._held >= BODY_BYTES or self._shares > 0)
         return bytes(body)
 
 

@@ -20,6 +20,7 @@ from guardian.sources.gathering import BODY_BYTES, Gathering, gathered, refused
 
 _AT_ONCE: Final = 256
 """Datagrams read before the loop turns to others."""
+_SO_RCVBUFFORCE: Final = 33
 _SO_MEMINFO: Final = 55
 _DROPS: Final = 8
 _MEMINFO: Final = struct.Struct("9I")
@@ -61,7 +62,7 @@ class SyslogUdpSource:
                     body = bytes(self._bodies.popleft())
                     self._held -= len(body)
                     self._peer = self._peer if self._bodies else ""
-                    gathering.holds(self._held)
+                    gathering.holds(self._held, enough=self._held >= BODY_BYTES)
                     yield gathered(body, settings.name, settings.timezone)
                     self._count_dropped(sock)
             finally:
@@ -80,7 +81,10 @@ class SyslogUdpSource:
             raise refused(settings.name, settings.host, settings.port, error) from None
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.receive_buffer_bytes)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, settings.receive_buffer_bytes)
+            except OSError:  # not privileged
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.receive_buffer_bytes)
             sock.bind(address)
         except OSError as error:
             sock.close()
@@ -105,7 +109,7 @@ class SyslogUdpSource:
             if self._held >= self._settings.queue_bytes:
                 self._stop(sock)
                 break
-        gathering.holds(self._held)
+        gathering.holds(self._held, enough=self._held >= BODY_BYTES)
 
     def _add(self, message: memoryview, peer: str) -> None:
         if not self._bodies or len(self._bodies[-1]) >= BODY_BYTES:
