@@ -134,9 +134,10 @@ def jit(function: Callable[..., Any]) -> Any:
 def inlined(function: Callable[..., Any]) -> Any:
     """As ``jit``, for a part of a loop that takes many arrays: its code goes into its caller's.
 
-    A call hands over seven words an array; reading JSON took twice as long while its parts were called.
+    A call hands over seven words an array; reading JSON took twice as long while its parts were called. Python cannot
+    call it, which saves a tenth of the time that compiling takes.
     """
-    return _compiled(function, _nrt=False, forceinline=True)
+    return _compiled(function, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def allocating_jit(function: Callable[..., Any]) -> Any:

@@ -39,9 +39,9 @@ def hold_seeds(offsets: Any, data: Any, out: Any) -> None:
         for i in range(np.uint64(at), np.uint64(max(at, min(at + _BLOCK, end - 3)))):
             raw, second = data[i], data[i + _1]
             a, b, c, d = raw | _CASE, second | _CASE, data[i + _2] | _CASE, data[i + _3] | _CASE
-            gap = (c <= 43) | ((c == 111) & (d == 114)) | ((c == 97) & (d == 110))
+            gap = (c <= 45) | (c == 50) | ((c == 111) & (d == 114)) | ((c == 97) & (d == 110))
             word = ((b == 111) & (c == 114)) | ((b == 97) & (c == 110))
-            hit = (a == 39) & (word | ((second <= 43) & gap))  # ' or, ' and
+            hit = (a == 39) & (word | ((second <= 43) & gap))  # ' or, ' and, '%20or
             hit |= (a == 37) & (
                 ((b == 50) & ((c == 55) | (c == 101))) | ((b == 51) & (c == 99))
             )  # %27 %2e %3c

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_what_matches_is_suspect(
 @pytest.mark.parametrize(
     "sign",
     [
-        "1 UNION ALL SELECT", "' or 1=1", "'or'1'like", "%27and%20x=", ";drop table", "; DROP+table", "pg_sleep(1", "BENCHMARK (9",
+        "1 UNION ALL SELECT", "' or 1=1", "'%20or+0=", "' \ror+0=", "'\v\n\fand\ta=", "'+and%20x=", "'or'1'like", "%27and%20x=", ";drop table", "; DROP+table", "pg_sleep(1", "BENCHMARK (9",
         "waitfor delay (0", "INFORMATION_SCHEMA.", "<script", "%3C script", "JavaScript:x(", "onerror=a", "onLoad = '",
         'OnMouseOver%3d"', "../../", "..%2f..%5c", "%2e%2e/%2E%2E%2f", "/etc/passwd", "/proc/self/environ", "/.env", "/.git/HEAD",
         "/wp-login.php", "/.aws/credentials", "/id_rsa", "/phpMyAdmin/", "/id_r\u017fa", "ben\u0063hmar\u212a(1", "/etc/\u017fhadow",
@@ -56,6 +57,29 @@ def test_each_seed(sign: str) -> None:
         texts = pa.array(["x" * before + sign, "y" * 300, "", "z" * 700, "w" * 300, sign], pa.string())
         found = suspects(texts)
         assert (found[0], found[3], found[5]) == (1, 0, 1)
+
+
+def test_every_gap() -> None:
+    """The gaps that patterns allow between words, two at a time, in either case."""
+    gaps = ["", *"\t\n\f\r +", "%20"]
+    signs = []
+    for one, two in itertools.product(gaps, gaps):
+        signs += [f"{quote}{one}{two}{word} =" for quote in ("'", "%27") for word in ("or", "and")]
+        signs += [
+            f"<{one}{two}script",
+            f"%3c{one}{two}script",
+            f"onload{one}{two}=x",
+            f"onerror{one}%3d{two}'",
+        ]
+        signs += [f"union{one} {two}select", f";{one}{two}drop{two} table", f";drop{one}+{two}table"]
+        signs += [f"sleep{one}({two}1", f"waitfor {one}delay{two}(1"]
+    texts = [pa.array([sign], pa.string()) for sign in [*signs, *map(str.upper, signs)]]
+    matched = [
+        any(pc.match_substring_regex(text, f"(?i){pattern}")[0].as_py() for pattern in PATTERNS)
+        for text in texts
+    ]
+    assert sum(matched) > len(texts) // 2
+    assert not [text for text, match in zip(texts, matched, strict=True) if match and suspects(text) != [1]]
 
 
 def test_ordinary_texts_are_let_go() -> None:
