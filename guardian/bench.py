@@ -36,9 +36,9 @@ import json, sys
 from pathlib import Path
 from guardian.config import Config
 from guardian.replay import replay
-from guardian.decode import KERNELS
-from scoring.compilation import ENGINE, compile_all
-compile_all(*ENGINE, *KERNELS)
+from guardian.warm_up import MODULES
+from scoring.compilation import compile_all
+compile_all(*MODULES)
 print(json.dumps(replay([Path(sys.argv[1])], map_name=sys.argv[2] or None, form=None, out=None, config=Config(),
                         progress=False, language="en")))
 """

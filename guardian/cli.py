@@ -311,19 +311,6 @@ def _written(path: Path, text: str) -> None:
 
 
 def _warm_up(errors: Console, say: Any) -> None:
-    """Load the kernels; say what is being waited for when they must be compiled first."""
-    from guardian.decode import KERNELS
-    from scoring.compilation import ENGINE, compile_all, is_cached
+    from guardian.warm_up import warm_up
 
-    if is_cached(*ENGINE, *KERNELS):
-        compile_all(*ENGINE, *KERNELS)
-        return
-    errors.print(say("compiling"))
-    with errors.status("") as status:
-        compile_all(
-            *ENGINE,
-            *KERNELS,
-            report=lambda name, done, total: status.update(
-                say("kernel", name=name, done=done + 1, total=total)
-            ),
-        )
+    warm_up(errors, say)

@@ -92,21 +92,19 @@ def kernels_of(*modules: str) -> list[Kernel[Any]]:
     return [each for each in KERNELS if each.module in modules]
 
 
-def compile_all(*modules: str, report: Callable[[str, int, int], None] | None = None) -> None:
-    """Compile every kernel of some modules now; ``report(name, done, total)`` is called before each."""
-    ours = kernels_of(*modules)
-    for done, each in enumerate(ours):
-        if report is not None:
-            report(each.__name__, done, len(ours))
+def compile_all(*modules: str) -> None:
+    """Compile every kernel of some modules now, or load it from the cache."""
+    for each in kernels_of(*modules):
         each.compile()
 
 
-def is_cached(*modules: str) -> bool:
-    """Whether an earlier run left the kernels of some modules compiled on disk (then starting takes a second, not twenty)."""
-    return all(
-        each._dispatcher.stats.cache_path and _has_index(each)  # noqa: SLF001  (the class above, same file)
+def cached(*modules: str) -> list[Kernel[Any]]:
+    """The kernels of some modules that an earlier run left compiled on disk (then starting takes seconds, not a minute)."""
+    return [
+        each
         for each in kernels_of(*modules)
-    )
+        if each._dispatcher.stats.cache_path and _has_index(each)  # noqa: SLF001  (the class above, same file)
+    ]
 
 
 def _has_index(each: Kernel[Any]) -> bool:

@@ -22,6 +22,7 @@ COVERED_BY = {
     "guardian/service.py": "guardian/test_run.py",
     "guardian/pipeline.py": "guardian/test_run.py",
     "guardian/ports.py": "exporters/test_delivery.py",
+    "guardian/warm_up.py": "guardian/test_replay.py",
     "guardian/view.py": "guardian/test_survey.py",
     "guardian/names.py": "guardian/test_engine.py",
     "guardian/roles.py": "guardian/test_engine.py",

@@ -150,12 +150,12 @@ def open_files() -> str:
 
 def kernels() -> str:
     """Every kernel compiles here, or loads from the cache."""
-    from guardian.decode import KERNELS
-    from scoring.compilation import ENGINE, compile_all, kernels_of
+    from guardian.warm_up import MODULES
+    from scoring.compilation import compile_all, kernels_of
 
     started = time.perf_counter()
-    compile_all(*ENGINE, *KERNELS)
-    return f"{len(kernels_of(*ENGINE, *KERNELS))}, {time.perf_counter() - started:.1f} s"
+    compile_all(*MODULES)
+    return f"{len(kernels_of(*MODULES))}, {time.perf_counter() - started:.1f} s"
 
 
 def languages() -> str:

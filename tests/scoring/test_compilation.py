@@ -20,11 +20,9 @@ def test_every_kernel_documents_itself_in_five_sections() -> None:
     assert len(compilation.KERNELS) >= 4
 
 
-def test_compiling_reports_each_kernel_of_one_module() -> None:
-    said: list[tuple[str, int, int]] = []
-    compilation.compile_all("scoring.kernels", report=lambda *progress: said.append(progress))
-    names = [each.__name__ for each in compilation.kernels_of("scoring.kernels")]
-    assert said == [(name, done, len(names)) for done, name in enumerate(names)]
+def test_what_is_compiled_is_found_again() -> None:
+    compilation.compile_all("scoring.tail")
+    assert compilation.cached("scoring.tail") == compilation.kernels_of("scoring.tail")
 
 
 def test_only_one_file_imports_numba() -> None:
