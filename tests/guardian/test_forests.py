@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from exporters.msr.fsck import verify
+from guardian.backlog import Durable
 from guardian.config import Config, Forest, Journal
 from guardian.decisions import model
 from guardian.journal import Record
@@ -163,7 +164,7 @@ async def test_windows_are_kept_and_a_forest_grows_from_them(tmp_path: Path, eve
     batch = events(rows)
     pipeline = service._pipeline
     for seq, first in enumerate(range(0, len(batch), 100), 1):
-        pipeline._queue.put((seq, batch.slice(first, 100)))  # as if each had been a record
+        pipeline.backlog.offer(Durable(seq, batch.slice(first, 100)))  # as if each had been a record
     told = await settled(service, 1)
     await service.stop()
     assert told

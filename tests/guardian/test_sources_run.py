@@ -99,5 +99,7 @@ def test_syslog_over_tcp_is_scored_by_its_template(tmp_path: Path) -> None:
         assert service.events_scored(200) == 200
         entities = service.get("/api/v1/entities?limit=50")["items"]
         scores = {(each["role"], each["entity"]): each["score"] for each in entities}
-        assert scores["actor", "root"] >= 60.0, "five failed logins in five minutes are high"
+        assert scores["actor", "root"] > 55.0, (
+            "five failed logins in five minutes are high, and fall with time"
+        )
         assert ("address", "203.0.113.9") in scores
