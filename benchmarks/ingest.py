@@ -350,8 +350,8 @@ async def until_told(service: Service, client: Any, number: int) -> float:
 
 
 def measure(shared: Path, *, quick: bool) -> list[Row]:
-    """The rows of all tables; ``quick`` sends a tenth."""
-    many = 24 if quick else 240
+    """The rows of all tables; ``quick`` sends a fifth."""
+    many = 24 if quick else 120
     steps: list[Callable[[], list[Row]]] = [
         lambda: asyncio.run(signals(many, spans=False)),
         lambda: asyncio.run(signals(many, spans=True)),
@@ -364,7 +364,7 @@ def measure(shared: Path, *, quick: bool) -> list[Row]:
     rows = [told for step in steps for told in step()]
     able = next(told["events/s"] for told in rows if told["what"].startswith("NDJSON 330 B"))
     for config, goal, name in (("", 250.0, "durable"), (NOT_DURABLE, 100.0, "not synced")):
-        rows.append(asyncio.run(latency(able / 2, 20 if quick else 300, config, goal, name)))
+        rows.append(asyncio.run(latency(able / 2, 20 if quick else 150, config, goal, name)))
     return rows
 
 
