@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -279,8 +279,8 @@ async def recovery(many: int) -> list[Row]:
 
 async def latency(rate: float, samples: int, config: str, goal_ms: float, name: str) -> Row:
     """From sending an attack to its alert in the list and in the metrics, while ordinary bodies come at ``rate``."""
-    size = 500
-    bodies = [json_lines(size, number) for number in range(1200)]
+    size = RECORDS
+    bodies = [json_lines(size, number) for number in range(120)]
     url = "/api/v1/events?map=tamv"
     async with running(config) as service, session() as loud, session("127.0.0.2") as client:
         await post(client, f"{service.url}{url}", bodies[0], LINES)
@@ -320,6 +320,14 @@ async def latency(rate: float, samples: int, config: str, goal_ms: float, name: 
     }
 
 
+def told_or_failed(measured: Coroutine[Any, Any, Row]) -> Row:
+    """The row, or one that says why there is none: the others stand all the same."""
+    try:
+        return asyncio.run(measured)
+    except RuntimeError as error:
+        return {"what": f"sent to alert and metric visible: {error}", "goal": "missed"}
+
+
 async def until_told(service: Service, client: Any, number: int) -> float:
     """Seconds from sending six failed logins of a new address until its alert is listed and counted."""
     address = f"203.0.{number // 250}.{number % 250}"
@@ -350,8 +358,8 @@ async def until_told(service: Service, client: Any, number: int) -> float:
 
 
 def measure(shared: Path, *, quick: bool) -> list[Row]:
-    """The rows of all tables; ``quick`` sends a fifth."""
-    many = 24 if quick else 120
+    """The rows of all tables; ``quick`` sends a third."""
+    many = 24 if quick else 80
     steps: list[Callable[[], list[Row]]] = [
         lambda: asyncio.run(signals(many, spans=False)),
         lambda: asyncio.run(signals(many, spans=True)),
@@ -364,7 +372,7 @@ def measure(shared: Path, *, quick: bool) -> list[Row]:
     rows = [told for step in steps for told in step()]
     able = next(told["events/s"] for told in rows if told["what"].startswith("NDJSON 330 B"))
     for config, goal, name in (("", 250.0, "durable"), (NOT_DURABLE, 100.0, "not synced")):
-        rows.append(asyncio.run(latency(able / 2, 20 if quick else 150, config, goal, name)))
+        rows.append(told_or_failed(latency(able / 2, 20 if quick else 60, config, goal, name)))
     return rows
 
 
