@@ -165,7 +165,7 @@ async def otlp_json(many: int) -> list[Row]:
     """OTLP in JSON."""
     bodies = []
     for number in range(many):
-        message = MessageToDict(otlp(RECORDS, number, spans=False))
+        message = MessageToDict(otlp(RECORDS, number, spans=False), use_integers_for_enums=True)
         for each in message["resourceLogs"][0]["scopeLogs"][0]["logRecords"]:
             each["traceId"], each["spanId"] = (
                 f"{number + 1:032x}",
