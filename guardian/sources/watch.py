@@ -53,6 +53,8 @@ class Position(msgspec.Struct, kw_only=True, omit_defaults=True):
     since: int = 0
     """When the folders were last looked at, ns since 1970: a back file that changed later holds something new."""
     files: list[FileState] = []
+    orphans: list[FileState] = []
+    """What files held that hold something else now, while it may still turn up in a copy."""
 
 
 class Watch:
@@ -68,6 +70,7 @@ class Watch:
         count: Callable[[str, int], None],
     ) -> None:
         self.states: dict[Identity, FileState] = {state.identity: state for state in position.files}
+        self._orphans = [(state, -1.0) for state in position.orphans]
         self._since = self._looked = position.since
         self._patterns = patterns
         self._max_files = max_files
@@ -83,7 +86,8 @@ class Watch:
 
     def position(self) -> Position:
         """All that has to be remembered."""
-        return Position(since=self._since, files=list(self.states.values()))
+        orphans = [state for state, _ in self._orphans]
+        return Position(since=self._since, files=list(self.states.values()), orphans=orphans)
 
     def close(self) -> None:
         """Close every file."""
@@ -127,12 +131,11 @@ class Watch:
         self._siblings.clear()
         live = self._matching()
         moved = self._first or not self.states
-        lost: list[FileState] = []
+        lost = [state for state, _ in self._orphans]
         for state in list(self.states.values()):
             moved |= self._follow(state, live, now, settle_s, lost)
         # Only now is it certain which files are known: an inode that one left may be that of what another became.
-        for state in lost:  # and those that are added meanwhile
-            self._became(state, live, lost)
+        self._find_heirs(lost, live, now, settle_s)
         before = len(self.states)
         waiting = sum(
             self._meet(identity, found) for identity, found in live.items() if identity not in self.states
@@ -233,15 +236,31 @@ class Watch:
         # Without it being open too: a folder in which files are being renamed may be read without one of them.
         size = _NOWHERE if contents is None else contents.size()
         if self.still_for(state, size, now) < settle_s or (state.offset < size and not state.done):
+            if contents is None:
+                lost.append(state)  # what it became may be there already
             return False
         self._drop(state.identity)
         lost.append(state)
         return True
 
-    def _became(self, state: FileState, live: dict[Identity, Found], lost: list[FileState]) -> None:
-        """Go on with the file that holds what this one held: a copy, or compressed."""
+    def _find_heirs(
+        self, lost: list[FileState], live: dict[Identity, Found], now: float, settle_s: float
+    ) -> None:
+        """Let what is lost go on elsewhere; what is found nowhere is sought for a while."""
+        since = {id(state): now if at < 0 else at for state, at in self._orphans}
+        self._orphans = []
+        for state in lost:  # and those that are added meanwhile
+            known = self.states.get(state.identity) is state
+            if self._became(state, live, lost):
+                if known:
+                    self._drop(state.identity)
+            elif not known and now - since.get(id(state), now) < settle_s:
+                self._orphans.append((state, since.get(id(state), now)))
+
+    def _became(self, state: FileState, live: dict[Identity, Found], lost: list[FileState]) -> bool:
+        """Go on with the file that holds what this one held: a copy, or compressed. Say whether there is one."""
         if not state.head_size:
-            return
+            return False
         state.done = False
         for identity, found in (live | self._beside(state.path)).items():
             known = self.states.get(identity)
@@ -260,7 +279,8 @@ class Watch:
             self.states[identity] = msgspec.structs.replace(
                 state, device=device, inode=inode, path=found.path, rotated=True
             )
-            return
+            return True
+        return False
 
     def _meet(self, identity: Identity, found: Found) -> bool:
         """Take up a file that matches; say whether there is no room for it."""

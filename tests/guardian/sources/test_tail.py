@@ -313,6 +313,24 @@ def test_an_archive_that_is_still_being_written(tmp_path: Path, count: Count, co
     reader.close()
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_copy_that_is_seen_only_after_the_file_holds_something_else(restart: bool, tmp_path: Path) -> None:
+    """As when a folder is listed while the copy is being renamed."""
+    reader = Reader(made(tmp_path, settle_s=60))
+    log = tmp_path / "app.log"
+    append(log, "first", "second")
+    reader.drain()
+    append(log, "third")
+    held = log.read_bytes()
+    log.write_text("fourth\n")
+    reader.drain()
+    if restart:
+        reader.restart()
+    (tmp_path / "app.log.1").write_bytes(held)
+    assert text(reader.drain()) == ["first", "second", "fourth", "third"]
+    reader.close()
+
+
 def test_files_past_the_limit_wait_and_are_counted(
     tmp_path: Path, count: Count, counted: Counter[str]
 ) -> None:
