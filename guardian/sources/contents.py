@@ -106,7 +106,11 @@ class Contents:
         """
         pieces = []
         while size > 0:
-            piece = self._stream_read(offset, size) if self.codec else os.pread(self._fd, size, offset)
+            try:
+                piece = self._stream_read(offset, size) if self.codec else os.pread(self._fd, size, offset)
+            except OSError:
+                self._rewind()  # the stream would call this its end, though the file may yet grow
+                raise
             if not piece:
                 break
             pieces.append(piece)

@@ -22,6 +22,7 @@ _BACK_FILE: Final = r"[._-][0-9][0-9._T-]*"
 """What rotation puts behind a name: a number or a date."""
 _COMPRESSED: Final = r"(\.gz|\.zst)?"
 
+_NOWHERE: Final = -2
 _SLACK_NS: Final = 10**9
 """A file system's clock lags behind ours, by a tick of the kernel or by what two machines differ."""
 
@@ -52,6 +53,8 @@ class Position(msgspec.Struct, kw_only=True, omit_defaults=True):
     since: int = 0
     """When the folders were last looked at, ns since 1970: a back file that changed later holds something new."""
     files: list[FileState] = []
+    orphans: list[FileState] = []
+    """What files held that hold something else now, while it may still turn up in a copy."""
 
 
 class Watch:
@@ -67,7 +70,8 @@ class Watch:
         count: Callable[[str, int], None],
     ) -> None:
         self.states: dict[Identity, FileState] = {state.identity: state for state in position.files}
-        self._since = position.since
+        self._orphans = [(state, -1.0) for state in position.orphans]
+        self._since = self._looked = position.since
         self._patterns = patterns
         self._max_files = max_files
         self._at_end = at_end
@@ -78,10 +82,12 @@ class Watch:
         self._siblings: dict[str, dict[Identity, Found]] = {}
         self._waiting = 0
         self._first = True
+        self._moved = False
 
     def position(self) -> Position:
         """All that has to be remembered."""
-        return Position(since=self._since, files=list(self.states.values()))
+        orphans = [state for state, _ in self._orphans]
+        return Position(since=self._since, files=list(self.states.values()), orphans=orphans)
 
     def close(self) -> None:
         """Close every file."""
@@ -125,12 +131,11 @@ class Watch:
         self._siblings.clear()
         live = self._matching()
         moved = self._first or not self.states
-        lost: list[FileState] = []
+        lost = [state for state, _ in self._orphans]
         for state in list(self.states.values()):
             moved |= self._follow(state, live, now, settle_s, lost)
         # Only now is it certain which files are known: an inode that one left may be that of what another became.
-        for state in lost:
-            self._became(state, live)
+        self._find_heirs(lost, live, now, settle_s)
         before = len(self.states)
         waiting = sum(
             self._meet(identity, found) for identity, found in live.items() if identity not in self.states
@@ -139,8 +144,12 @@ class Watch:
             self._count("too_many_files", waiting - self._waiting)
         self._waiting = waiting
         moved |= len(self.states) > before
-        if not (moved and self._since) or self._missed(live):
-            self._since = wall_ns - _SLACK_NS
+        # Asked once more at the next look, for the same reason as in _gone.
+        judged = self._missed(live) if self._since and (moved or self._moved) else True
+        if judged:
+            looked = wall_ns - _SLACK_NS
+            self._since, self._looked = self._looked or looked, looked
+        self._moved = moved
         self._first = False
 
     def _matching(self) -> dict[Identity, Found]:
@@ -224,32 +233,54 @@ class Watch:
             self.states[state.identity] = fresh
             lost.append(state)
             return True
-        if contents is not None:
-            size = contents.size()
-            if self.still_for(state, size, now) < settle_s or (state.offset < size and not state.done):
-                return False
+        # Without it being open too: a folder in which files are being renamed may be read without one of them.
+        size = _NOWHERE if contents is None else contents.size()
+        if self.still_for(state, size, now) < settle_s or (state.offset < size and not state.done):
+            if contents is None:
+                lost.append(state)  # what it became may be there already
+            return False
         self._drop(state.identity)
         lost.append(state)
         return True
 
-    def _became(self, state: FileState, live: dict[Identity, Found]) -> None:
-        """Go on with the file that holds what this one held: a copy, or compressed."""
+    def _find_heirs(
+        self, lost: list[FileState], live: dict[Identity, Found], now: float, settle_s: float
+    ) -> None:
+        """Let what is lost go on elsewhere; what is found nowhere is sought for a while."""
+        since = {id(state): now if at < 0 else at for state, at in self._orphans}
+        self._orphans = []
+        for state in lost:  # and those that are added meanwhile
+            known = self.states.get(state.identity) is state
+            if self._became(state, live, lost):
+                if known:
+                    self._drop(state.identity)
+            elif not known and now - since.get(id(state), now) < settle_s:
+                self._orphans.append((state, since.get(id(state), now)))
+
+    def _became(self, state: FileState, live: dict[Identity, Found], lost: list[FileState]) -> bool:
+        """Go on with the file that holds what this one held: a copy, or compressed. Say whether there is one."""
         if not state.head_size:
-            return
+            return False
         state.done = False
         for identity, found in (live | self._beside(state.path)).items():
-            if identity in self.states or not found.size:
-                continue
+            known = self.states.get(identity)
             try:
                 with Contents(found.path) as contents:
-                    if contents.identity != identity or not contents.holds(state):
+                    if contents.identity != identity or not found.size or (known and contents.holds(known)):
+                        continue
+                    if not contents.holds(state):
                         continue
             except OSError:
                 continue
+            if known is not None:  # another file has its inode
+                self._drop(identity)
+                lost.append(known)
             device, inode = identity
-            heir = msgspec.structs.replace(state, device=device, inode=inode, path=found.path, rotated=True)
-            self.states[identity] = heir
-            return
+            self.states[identity] = msgspec.structs.replace(
+                state, device=device, inode=inode, path=found.path, rotated=True
+            )
+            return True
+        return False
 
     def _meet(self, identity: Identity, found: Found) -> bool:
         """Take up a file that matches; say whether there is no room for it."""
@@ -274,7 +305,7 @@ class Watch:
             if len(start) >= state.head_size and digest(start[: state.head_size]) != state.head:
                 continue
             held = self.contents(state)
-            if held is not None and contents.begins(held):
+            if contents.holds(state) if held is None else contents.begins(held):
                 return True
         return False
 

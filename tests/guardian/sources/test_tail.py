@@ -295,6 +295,42 @@ def test_a_broken_archive_is_counted_and_left(reader: Reader, tmp_path: Path, co
     assert len(reader.drain()) == len(found)
 
 
+def test_an_archive_that_is_still_being_written(tmp_path: Path, count: Count, counted: Counter[str]) -> None:
+    reader = Reader(made(tmp_path, settle_s=60), count)
+    log = tmp_path / "app.log"
+    append(log, "first")
+    reader.drain()
+    log.rename(tmp_path / "app.log.2")
+    lines = [f"{number} {os.urandom(8).hex()}" for number in range(9000)]
+    whole = gzip.compress("".join(f"{line}\n" for line in lines).encode())
+    for part in range(11):
+        (tmp_path / "app.log.1.gz").write_bytes(whole[: len(whole) * part // 10])
+        reader.drain()
+        if part == 5:
+            reader.restart()
+    assert sorted(text(reader.drain())) == sorted(["first", *lines])
+    assert not counted
+    reader.close()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_copy_that_is_seen_only_after_the_file_holds_something_else(restart: bool, tmp_path: Path) -> None:
+    """As when a folder is listed while the copy is being renamed."""
+    reader = Reader(made(tmp_path, settle_s=60))
+    log = tmp_path / "app.log"
+    append(log, "first", "second")
+    reader.drain()
+    append(log, "third")
+    held = log.read_bytes()
+    log.write_text("fourth\n")
+    reader.drain()
+    if restart:
+        reader.restart()
+    (tmp_path / "app.log.1").write_bytes(held)
+    assert text(reader.drain()) == ["first", "second", "fourth", "third"]
+    reader.close()
+
+
 def test_files_past_the_limit_wait_and_are_counted(
     tmp_path: Path, count: Count, counted: Counter[str]
 ) -> None:
