@@ -168,6 +168,7 @@ def send_in_order(service: Service, kills: int, chance: random.Random) -> Tally:
         except (OSError, http.client.HTTPException):
             killed += 1
             process.communicate()
+    tally.unknown = count
     return tally
 
 

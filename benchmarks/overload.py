@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import itertools
 import json
 import time
 import zlib
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from serving import Service, json_lines, otlp, running, session
+from serving import Service, Stream, json_lines, otlp, running, session
 
 CORES = 2
 TITLE = "Overload, slow senders, hostile bodies"
@@ -28,6 +27,8 @@ LOUD, QUIET = "127.0.0.1", "127.0.0.2"
 LINES = 5000
 DEEP = 1_000_000
 BOMB_BYTES = 10 * 2**30
+HOURS = 12
+"""How long ago a flood begins by the clock of its events, which does not get to now within two minutes of it."""
 
 Row = dict[str, Any]
 
@@ -93,9 +94,10 @@ class Quiet:
         }
 
 
-async def flood(service: Service, client: aiohttp.ClientSession, seconds: float, per_s: float) -> Row:
+async def flood(
+    service: Service, client: aiohttp.ClientSession, bodies: Stream, seconds: float, per_s: float
+) -> Row:
     """Offer bodies at a rate, whatever comes back."""
-    bodies = [json_lines(LINES, number) for number in range(40)]
     answers: Counter[int] = Counter()
     accepted = 0
     waiting: set[asyncio.Task[None]] = set()
@@ -114,7 +116,7 @@ async def flood(service: Service, client: aiohttp.ClientSession, seconds: float,
     started, sent = time.perf_counter(), 0
     while (passed := time.perf_counter() - started) < seconds:
         if sent < passed * per_s:
-            task = asyncio.create_task(one(bodies[sent % len(bodies)]))
+            task = asyncio.create_task(one(next(bodies)))
             waiting.add(task)
             task.add_done_callback(waiting.discard)
             sent += 1
@@ -125,15 +127,13 @@ async def flood(service: Service, client: aiohttp.ClientSession, seconds: float,
     return {"accepted": accepted, "answers": answers, "seconds": time.perf_counter() - started, "sent": sent}
 
 
-async def rate(service: Service, client: aiohttp.ClientSession, seconds: float) -> float:
+async def rate(service: Service, client: aiohttp.ClientSession, bodies: Stream, seconds: float) -> float:
     """Events a second that four connections get through, scored, each sending its next body when the last is taken."""
-    bodies = [json_lines(LINES, number) for number in range(1, 41)]
-    turn = itertools.cycle(bodies)
     before, started = await service.events(client), time.perf_counter()
 
     async def connection() -> None:
         while time.perf_counter() - started < seconds:
-            await post(client, service, next(turn))
+            await post(client, service, next(bodies))
 
     await asyncio.gather(*(connection() for _ in range(4)))
     return (await service.events(client) - before) / (time.perf_counter() - started)
@@ -143,11 +143,12 @@ async def overloaded(*, seconds: float) -> Row:
     """Three times as much as it can take."""
     async with running() as service, session(LOUD) as loud, session(QUIET) as quiet:
         before = await service.events(quiet)
-        await post(loud, service, json_lines(LINES, 9))
-        able = await rate(service, loud, min(10.0, seconds))
+        bodies = Stream(LINES, started=time.time() - HOURS * 3600)
+        await post(loud, service, next(bodies))
+        able = await rate(service, loud, bodies, min(10.0, seconds))
         before = await service.settled(quiet, 2**62)
         seen = Quiet(service, quiet)
-        told = await seen.during(flood(service, loud, seconds, 3 * able / LINES))
+        told = await seen.during(flood(service, loud, bodies, seconds, 3 * able / LINES))
         owed = before + told["accepted"] + seen.accepted
         found = await service.settled(quiet, owed)
         row = seen.row(f"3x overload, {seconds:.0f} s")

@@ -6,6 +6,7 @@ Not a benchmark itself. Bodies are synthetic, and differ from one another: nothi
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy as np
 
 USERS = 20_000
 RATE = 2000
@@ -134,7 +136,7 @@ def json_lines(lines: int, number: int) -> bytes:
         at += 1 / RATE
         who = chance.randrange(USERS)
         event = {
-            "timestamp": datetime.fromtimestamp(at, UTC).isoformat(),
+            "timestamp": datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds"),
             "service": f"svc-{chance.randrange(12)}",
             "action": f"GET /api/items/{(7 * who + chance.randrange(4)) % 40}",
             "user_id": f"user-{who}",
@@ -151,6 +153,37 @@ def json_lines(lines: int, number: int) -> bytes:
         }
         made.append(json.dumps(event).encode())
     return b"\n".join(made)
+
+
+class Stream:
+    """Bodies of JSON lines without end, each later than the one before by the clock of its events.
+
+    A few bodies are made and sent again and again, with new times: made one by one they would cost the sender more than
+    they cost the service.
+    """
+
+    def __init__(self, lines: int, *, bodies: int = 40, started: float = STARTED) -> None:
+        self.at = started
+        """Time of the next event, seconds since 1970."""
+        self._templates = itertools.cycle([_stamped(json_lines(lines, number)) for number in range(bodies)])
+        self._lines = lines
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> bytes:
+        text, places = next(self._templates)
+        at = np.datetime64(int(self.at * 1e6), "us") + np.arange(self._lines) * (10**6 // RATE)
+        text[places] = np.datetime_as_string(at).astype("S26").view(np.uint8).reshape(-1, 26)
+        self.at += self._lines / RATE
+        return text.tobytes()
+
+
+def _stamped(body: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """A body that can be written into, and where the digits of its times are, a row a line."""
+    text = np.frombuffer(body, np.uint8).copy()
+    starts = np.concatenate([[0], np.flatnonzero(text == ord("\n")) + 1]) + len('{"timestamp": "')
+    return text, starts[:, None] + np.arange(26)
 
 
 def otlp(records: int, number: int, *, spans: bool) -> Any:

@@ -21,6 +21,7 @@ from guardian.config import Config
 from guardian.errors import InputError, StateError
 from guardian.events import ALERTS, ROLES, check_events
 from guardian.features import Extractor, Features
+from guardian.frozen import Frozen, copied, from_bytes
 from guardian.names import Names, learn
 from guardian.segments import CHUNK, NO_WATERMARK, Cut
 from guardian.survey import Survey
@@ -202,20 +203,27 @@ class Engine:
 
     def snapshot(self) -> bytes:
         """The whole state as one Arrow IPC file; equal states give equal bytes."""
+        return self.frozen().to_bytes()
+
+    def frozen(self) -> Frozen:
+        """A copy of the whole state, of which any thread can make a snapshot's bytes."""
         arrays: dict[str, NDArray[Any]] = {}
         for role in ROLES:
             for name, array in states.arrays_of(self._roles[role]):
-                arrays[f"{role}/{name}"] = array
+                arrays[f"{role}/{name}"] = copied(array)
             for name, array in self._judges[role].arrays().items():
                 arrays[f"{role}/{name}"] = array
-        arrays.update(self._names.arrays(self._roles))
         arrays.update(self._miner.arrays())
         arrays["acknowledged"] = np.frombuffer(
             msgspec.msgpack.encode([(*subject, until) for subject, until in self._acknowledged.items()]),
             np.uint8,
         )
         arrays["counts"] = np.array([self._events, self._late, self._watermark], np.int64)
-        return states.to_bytes(arrays, {"digest": self._digest, "config": self.config.deciding().decode()})
+        return Frozen(
+            arrays,
+            self._names.referred(self._roles),
+            {"digest": self._digest, "config": self.config.deciding().decode()},
+        )
 
     @classmethod
     def restore(cls, blob: bytes, config: Config | None = None, *, workers: int = 1) -> Engine:
@@ -227,7 +235,7 @@ class Engine:
         Raises:
             StateError: the bytes are no snapshot of this version, or are damaged.
         """
-        arrays, metadata = states.from_bytes(blob)
+        arrays, metadata = from_bytes(blob)
         if config is None:
             try:
                 config = Config.from_deciding(metadata["config"])

@@ -7,7 +7,7 @@ tables (``guardian.state``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -33,19 +33,18 @@ class Names:
     def forget_unused(self, roles: Mapping[str, RoleState]) -> None:
         """Keep the names as bounded as the tables: swept when twice as many as needed."""
         if len(self.entities) > 2 * _used(roles, "entities") + _SLACK:
-            self.entities = self._live_entities(roles)
+            self.entities = Referred("entity", self.entities, _entity_keys(roles)).live()
         if len(self.kinds) > 2 * _used(roles, "kinds") + _SLACK and any(
             state.kinds.meta[EVICTED] for state in roles.values()
         ):
-            self.kinds = self._live_kinds(roles)
+            self.kinds = Referred("kind", self.kinds, _kind_keys(roles)).live()
 
-    def arrays(self, roles: Mapping[str, RoleState]) -> Iterator[tuple[str, NDArray[Any]]]:
+    def referred(self, roles: Mapping[str, RoleState]) -> tuple[Referred, ...]:
         """The names that the state still refers to, for a snapshot."""
-        for table, names in (("kind", self._live_kinds(roles)), ("entity", self._live_entities(roles))):
-            ordered = sorted(names.items())
-            yield f"names/{table}.key", np.array([key for key, _ in ordered], np.uint64)
-            texts = msgspec.msgpack.encode([text for _, text in ordered])
-            yield f"names/{table}.text", np.frombuffer(texts, np.uint8)
+        return (
+            Referred("kind", self.kinds.copy(), _kind_keys(roles)),
+            Referred("entity", self.entities.copy(), _entity_keys(roles)),
+        )
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take the names of a snapshot.
@@ -57,19 +56,23 @@ class Names:
             texts = msgspec.msgpack.decode(arrays[f"names/{table}.text"].tobytes(), type=list[str])
             names.update(zip(arrays[f"names/{table}.key"].tolist(), texts, strict=True))
 
-    def _live_entities(self, roles: Mapping[str, RoleState]) -> dict[int, str]:
-        alive: set[int] = set()
-        for state in roles.values():
-            alive.update(keys_of(state.entities).tolist())
-        return {key: name for key, name in self.entities.items() if key in alive}
 
-    def _live_kinds(self, roles: Mapping[str, RoleState]) -> dict[int, str]:
-        alive = set(_UNNAMED)
-        for state in roles.values():
-            alive.update(keys_of(state.kinds).tolist())
-            alive.update(np.unique(state.active["kind"]).tolist())
-            alive.update(np.unique(state.entity["rule_kind"]).tolist())
-        return {key: name for key, name in self.kinds.items() if key in alive}
+class Referred(NamedTuple):
+    """A copy of names, and the keys of those that are referred to."""
+
+    table: str
+    names: dict[int, str]
+    keys: NDArray[np.uint64]
+
+    def live(self) -> dict[int, str]:
+        """Those that are referred to, by key."""
+        return {key: self.names[key] for key in np.unique(self.keys).tolist() if key in self.names}
+
+    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Them as arrays, in the order of their keys."""
+        live = self.live()
+        yield f"names/{self.table}.key", np.fromiter(live, np.uint64, len(live))
+        yield f"names/{self.table}.text", np.frombuffer(msgspec.msgpack.encode(list(live.values())), np.uint8)
 
 
 def learn(
@@ -88,3 +91,14 @@ def learn(
 
 def _used(roles: Mapping[str, RoleState], table: str) -> int:
     return sum(int(getattr(state, table).meta[USED]) for state in roles.values())
+
+
+def _entity_keys(roles: Mapping[str, RoleState]) -> NDArray[np.uint64]:
+    return np.concatenate([keys_of(state.entities) for state in roles.values()])
+
+
+def _kind_keys(roles: Mapping[str, RoleState]) -> NDArray[np.uint64]:
+    keys = [np.array(list(_UNNAMED), np.uint64)]
+    for state in roles.values():
+        keys += [keys_of(state.kinds), state.active["kind"].reshape(-1), state.entity["rule_kind"]]
+    return np.unique(np.concatenate(keys))

@@ -1,21 +1,15 @@
-"""The engine's memory: allocation, bounded growth and snapshots of the arrays that the kernels work on.
+"""The engine's memory: allocation and bounded growth of the arrays that the kernels work on.
 
-Owns how much memory the state may take and how it becomes bytes and back. Does not own the layout
-(``scoring.layout``) nor what happens to it (``scoring.kernels``).
-
-A snapshot is one Arrow IPC file with one row an array: its name, dtype, shape and bytes, and the configuration in the
-schema's metadata. The same state gives the same bytes, so a snapshot's SHA-256 can stand in the ledger. Never pickle.
+Owns how much memory the state may take, and which of it is kept in a snapshot. Does not own the layout
+(``scoring.layout``), what happens to it (``scoring.kernels``) nor a snapshot's bytes (``guardian.frozen``).
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from guardian.errors import StateError
@@ -41,15 +35,9 @@ from scoring.layout import (
     Table,
 )
 
-STATE_VERSION: Final = "guardian-state/4"
-
 _SMALLEST: Final = 1024
 _LINE: Final = 64
 """Bytes of a cache line."""
-
-_SEAL: Final = b"guardian-seal:"
-_OPEN: Final = b"0" * 64
-"""What stands behind _SEAL while the digest of the file is computed; afterwards the digest does."""
 
 
 def new_table(slots: int) -> Table:
@@ -178,80 +166,6 @@ def role_from(arrays: Mapping[str, NDArray[Any]], empty: RoleState) -> RoleState
 def evictions(state: RoleState) -> dict[str, int]:
     """How many keys each table of a role has forgotten because it was full."""
     return {name: int(getattr(state, name).meta[EVICTED]) for name in _ROWS_OF}
-
-
-_ROW: Final = pa.schema(
-    [
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("dtype", pa.string(), nullable=False),
-        pa.field("shape", pa.list_(pa.int64()), nullable=False),
-        pa.field("data", pa.large_binary(), nullable=False),
-    ]
-)
-
-
-def to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """A snapshot: the same arrays and metadata give the same bytes."""
-    rows = {
-        "name": list(arrays),
-        "dtype": [np.lib.format.dtype_to_descr(array.dtype).__repr__() for array in arrays.values()],
-        "shape": [list(array.shape) for array in arrays.values()],
-        "data": [array.tobytes() for array in arrays.values()],
-    }
-    told = {"version": STATE_VERSION, "seal": (_SEAL + _OPEN).decode(), **dict(sorted(metadata.items()))}
-    schema = _ROW.with_metadata(told)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, schema) as writer:
-        writer.write_batch(pa.RecordBatch.from_pydict(rows, schema=schema))
-    data: bytes = sink.getvalue().to_pybytes()
-    return _sealed(data, hashlib.sha256(data).hexdigest().encode())
-
-
-def from_bytes(blob: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The arrays (read-only views) and the metadata of a snapshot.
-
-    Raises:
-        StateError: the bytes are no snapshot, or one of another version.
-    """
-    if not _is_whole(blob):
-        # Looked at before Arrow does: it ends the whole process on some damaged files.
-        raise StateError("not a snapshot, or a damaged one: its bytes are not those that were saved")
-    try:
-        table = pa.ipc.open_file(pa.BufferReader(blob)).read_all()
-        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise StateError(f"not a snapshot: {error}") from None
-    if metadata.get("version") != STATE_VERSION:
-        raise StateError(
-            f"expected a snapshot of {STATE_VERSION}, got {metadata.get('version', 'no version')}"
-        )
-    arrays: dict[str, NDArray[Any]] = {}
-    try:
-        for name, dtype, shape, data in zip(*(table.column(i) for i in range(4)), strict=True):
-            kind = np.lib.format.descr_to_dtype(ast.literal_eval(dtype.as_py()))
-            arrays[name.as_py()] = np.frombuffer(data.as_buffer(), kind).reshape(shape.as_py())
-    except (ValueError, SyntaxError, TypeError) as error:
-        raise StateError(f"damaged snapshot: {error}") from None
-    return arrays, metadata
-
-
-def _sealed(data: bytes, value: bytes) -> bytes:
-    """The same file with another value in its seal: once in the schema, which comes first, once in the footer."""
-    out = bytearray(data)
-    for at in {data.find(_SEAL), data.rfind(_SEAL)}:
-        out[at + len(_SEAL) : at + len(_SEAL) + len(value)] = value
-    return bytes(out)
-
-
-def _is_whole(blob: bytes) -> bool:
-    at = blob.find(_SEAL) + len(_SEAL)
-    claimed = blob[at : at + len(_OPEN)]
-    return (
-        at >= len(_SEAL)
-        and len(claimed) == len(_OPEN)
-        and hashlib.sha256(_sealed(blob, _OPEN)).hexdigest().encode() == claimed
-        and _sealed(blob, claimed) == blob
-    )
 
 
 def _zeros(shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from guardian.config import Config
 from guardian.engine import Engine
 from guardian.errors import InputError, StateError
-from guardian.state import from_bytes, to_bytes
+from guardian.frozen import Frozen, from_bytes
 from guardian.verdict import Verdict
 from scoring import IsolationForest
 
@@ -152,11 +152,11 @@ def test_a_damaged_ensemble_is_refused(events: MakeEvents) -> None:
     arrays, metadata = from_bytes(engine.snapshot())
     assert "actor/ensemble" in arrays
     told = {name: metadata[name] for name in ("digest", "config")}
-    Engine.restore(to_bytes(arrays, told))
+    Engine.restore(Frozen(arrays, (), told).to_bytes())
     damaged = arrays["actor/ensemble"].copy()
     damaged[-1] ^= 1
     with pytest.raises(StateError, match="digest"):
-        Engine.restore(to_bytes({**arrays, "actor/ensemble": damaged}, told))
+        Engine.restore(Frozen({**arrays, "actor/ensemble": damaged}, (), told).to_bytes())
 
 
 def grown(seed: int = 0, features: int = 4) -> bytes:
