@@ -16,15 +16,16 @@ import contextlib
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from exporters import outbox as boxes
-from exporters.outbox import Alert, Outbox
-from guardian.config import Sink as Settings
+from exporters.alert import Alert
+from exporters.outbox import Outbox
 from guardian.errors import HoldError, PoisonError, RetryError
-from guardian.ports import Sink
+from guardian.ports import Message, Sink
+from guardian.sink_settings import Sink as Settings
 
 FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 60.0
@@ -49,9 +50,9 @@ class Worker:
         self,
         outbox: Outbox,
         settings: Settings,
-        sink: Sink[dict[str, Any]],
+        sink: Sink,
         *,
-        render: Callable[[Alert], dict[str, Any]],
+        render: Callable[[Alert], bytes],
         span: Span = _no_span,
         drain_s: float = DRAIN_S,
         clock: Callable[[], int] = boxes.now_ns,
@@ -134,7 +135,7 @@ class Worker:
         """Send a batch and mark its rows; returns as ``step`` does."""
         try:
             with self._span("guardian.delivery", sink=self.settings.name, alerts=len(batch)):
-                await self._sink.write([self._render(alert) for alert in batch])
+                answers = await self._sink.write([self._message(alert) for alert in batch])
         except PoisonError as error:
             if len(batch) > 1:
                 # One of them may be what is refused. Halves until it stands alone: 2·log2(n) requests, not n.
@@ -156,6 +157,9 @@ class Worker:
                 self._log.info("delivers again")
         self._failures, self._trouble = 0, ""
         return 0.0
+
+    def _message(self, alert: Alert) -> Message:
+        return Message(alert.id, alert.identity, alert.created_at, alert.level_to, self._render(alert))
 
     async def _keep(self, batch: Sequence[Alert], state: str, wait_s: float, said: str) -> float:
         if self._trouble != state:

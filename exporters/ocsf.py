@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, Final
 
-from exporters.outbox import Alert
+from exporters.alert import Alert
 from guardian import texts
 from guardian.levels import RECOMMENDED_ACTION, Level
 

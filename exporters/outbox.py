@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from exporters.alert import Alert
 from exporters.store import Store, metadata, newest_first
-from guardian.config import Sink
-from guardian.decisions.record import iso
-from guardian.levels import RECOMMENDED_ACTION, Level, level_named
+from guardian.levels import Level, level_named
+from guardian.sink_settings import Sink
 
 PENDING, DELIVERED, PARKED, DEAD, SUPPRESSED = STATES = (
     "pending",
@@ -100,72 +99,6 @@ positions: Final = sa.Table(
 _MOST_ERROR: Final = 500
 _MOST_IDS: Final = 1000
 """Ids in one statement; SQLite takes 32,766 parameters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One alert as it is stored and sent. Times in nanoseconds since 1970."""
-
-    id: str
-    created_at: int
-    role: str
-    entity: str
-    layer: int
-    level_from: Level
-    level_to: Level
-    score: float
-    reasons: tuple[Mapping[str, Any], ...]
-    event: int
-    trace_id: str
-    config: str
-    synthetic: bool
-    extrapolated: bool = False
-    """The score lies above what the data behind the calibration could confirm."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The alert as the API shows it."""
-        return {
-            "id": self.id,
-            "createdAt": iso(self.created_at),
-            "role": self.role,
-            "entity": self.entity,
-            "layer": f"L{self.layer}" if self.layer >= 0 else None,
-            "levelFrom": self.level_from.word,
-            "levelTo": self.level_to.word,
-            "score": self.score,
-            "reasons": list(self.reasons),
-            "recommendedAction": list(RECOMMENDED_ACTION[self.level_to]),
-            "event": self.event,
-            "traceId": self.trace_id,
-            "config": self.config,
-            "synthetic": self.synthetic,
-            "extrapolated": self.extrapolated,
-        }
-
-
-def alerts_from(batch: pa.RecordBatch, *, synthetic: bool) -> list[Alert]:
-    """The rows of an ALERTS batch."""
-    stamps = batch.column("ts").cast(pa.int64()).to_pylist()
-    rows = batch.drop_columns(["ts"]).to_pylist()
-    return [
-        Alert(
-            id=row["alert_id"].hex(),
-            created_at=at,
-            role=row["role"],
-            entity=row["entity"],
-            layer=row["layer"],
-            level_from=Level(row["level_from"]),
-            level_to=Level(row["level_to"]),
-            score=row["score"],
-            reasons=tuple(row["reasons"]),
-            event=row["event"],
-            trace_id=row["trace_id"].hex() if any(row["trace_id"]) else "",
-            config=row["config"],
-            synthetic=synthetic,
-            extrapolated=row["extrapolated"],
-        )
-        for at, row in zip(stamps, rows, strict=True)
-    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,9 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta, Struct, field
 
-from guardian import source_settings
+from guardian import sink_settings, source_settings
 from guardian.errors import ConfigError, Problem
-from guardian.units import Bytes, Count, Few, Name, Port, Positive, Seconds, Share
-
-LayerName = Literal["L0", "L1", "L2", "L3", "L4", "L5", "L6", "L7"]
-LevelName = Literal["none", "low", "medium", "high", "critical"]
-
+from guardian.units import Bytes, Count, Few, LayerName, Port, Positive, Seconds, Share
 
 SUBJECT_TYPES: Final = tuple(
     """
@@ -175,28 +171,6 @@ class Ledger(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Ed25519 private key (PEM). Empty = one made on first start, in the data folder, readable by its owner only."""
 
 
-class Sink(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One receiver of alerts (a ``[[sinks]]`` table)."""
-
-    name: Name
-    type: Literal["http", "file"]
-    url: Annotated[
-        str,
-        Meta(
-            pattern=r"^(https?://[^/?#\s]+([/?]\S*)?)?\Z",
-            description="an address http://… or https://…",
-        ),
-    ] = ""
-    path: str = ""
-    minimum_level: LevelName = "medium"
-    token_env: str = ""
-    """Name of the environment variable that holds the bearer token."""
-    token_file: str = ""
-    timeout_s: Seconds = 10.0
-    batch: Annotated[int, Meta(ge=1, le=10_000, description="a whole number, 1 to 10000")] = 100
-    """Alerts sent at once, at most."""
-
-
 class Telemetry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Guardian's own traces and metrics, sent to an OpenTelemetry collector when an endpoint is given."""
 
@@ -242,7 +216,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     xr: Xr = Xr()
     layers: dict[str, LayerName] = field(default_factory=dict)
     """``source → layer``: where an event that states no layer belongs."""
-    sinks: tuple[Sink, ...] = ()
+    sinks: tuple[sink_settings.Sink, ...] = ()
     sources: tuple[source_settings.Source, ...] = ()
 
     def digest(self) -> str:
@@ -290,6 +264,13 @@ _SECTIONS: Final = {
     for name, kind in get_type_hints(Config, include_extras=True).items()
     if isinstance(kind, type) and issubclass(kind, Struct)
 }
+
+
+_KINDS: Final[dict[str, dict[str, type[Struct]]]] = {
+    "sinks": sink_settings.KINDS,
+    "sources": source_settings.KINDS,
+}
+"""Arrays of tables, each with a ``type``."""
 
 
 def load(path: str | Path) -> Config:
@@ -344,7 +325,7 @@ def _struct(kind: type[Struct], tree: dict[str, Any], path: str, problems: list[
                 values[key] = _SECTIONS[key](**_struct(_SECTIONS[key], value, f"{here}.", problems))
             else:
                 problems.append(Problem(here, f"a table [{here}]", _shown(value)))
-        elif kind is Config and key in {"sinks", "sources"}:
+        elif kind is Config and key in _KINDS:
             values[key] = _tables(key, value, problems)
         elif kind is Config and key == "layers" and isinstance(value, dict):
             for source, layer in value.items():
@@ -371,18 +352,17 @@ def _tables(key: str, value: Any, problems: list[Problem]) -> tuple[Struct, ...]
     tables: list[Struct] = []
     for index, item in enumerate(value):
         here = f"{key}[{index}]."
-        kind: type[Struct] = Sink
-        if key == "sources":
-            said = item.get("type")
-            if isinstance(said, str) and said in source_settings.KINDS:
-                kind = source_settings.KINDS[said]
-            else:
-                expected = f"one of {', '.join(source_settings.KINDS)}"
-                problems.append(
-                    Problem(f"{here}type", expected, _shown(said) if "type" in item else "nothing")
+        kinds = _KINDS[key]
+        said = item.get("type")
+        if not isinstance(said, str) or said not in kinds:
+            problems.append(
+                Problem(
+                    f"{here}type", f"one of {', '.join(kinds)}", _shown(said) if "type" in item else "nothing"
                 )
-                continue
-            item = {name: entry for name, entry in item.items() if name != "type"}  # noqa: PLW2901  (told by its class)
+            )
+            continue
+        kind = kinds[said]
+        item = {name: entry for name, entry in item.items() if name != "type"}  # noqa: PLW2901  (told by its class)
         before = len(problems)
         values = _struct(kind, item, here, problems)
         if len(problems) == before:
@@ -403,20 +383,7 @@ def _across(values: dict[str, Any]) -> list[Problem]:
     for key, knot in (("risk", calibration.risk), ("score", calibration.score)):
         if any(later <= earlier for earlier, later in itertools.pairwise(knot)):
             problems.append(Problem(f"calibration.{key}", "strictly rising knots", _shown(list(knot))))
-    names: set[str] = set()
-    for index, sink in enumerate(values.get("sinks", ())):
-        if sink.name in names:
-            problems.append(Problem(f"sinks[{index}].name", "a name of its own", _shown(sink.name)))
-        names.add(sink.name)
-        if "@" in sink.url.split("?")[0].removeprefix("http://").removeprefix("https://").split("/")[0]:
-            # What stood there is not repeated: it holds a secret.
-            expected = "an address without a credential; token_env or token_file names one"
-            problems.append(Problem(f"sinks[{index}].url", expected, "one with a credential in it"))
-        needed = "url" if sink.type == "http" else "path"
-        if not getattr(sink, needed):
-            problems.append(
-                Problem(f"sinks[{index}].{needed}", f'a value, since type = "{sink.type}"', "nothing")
-            )
+    problems += sink_settings.problems_across(values.get("sinks", ()))
     problems += source_settings.problems_across(values.get("sources", ()))
     return problems
 

@@ -21,10 +21,11 @@ import structlog
 
 from exporters import outbox as boxes
 from exporters import retraining
+from exporters.alert import Alert, alerts_from
 from exporters.lake import Lake
 from exporters.metrics import Counters
 from exporters.msr.log import Entry
-from exporters.outbox import Alert, Outbox
+from exporters.outbox import Outbox
 from exporters.pseudonyms import Pseudonyms
 from exporters.records import About, Records
 from exporters.register import Register
@@ -301,7 +302,7 @@ class Pipeline:
                     verdict = self._engine.feed(step.slice(start, _PART))
                     self._fed_at = time.monotonic()
                 windows += verdict.windows
-                kept += boxes.alerts_from(verdict.alerts, synthetic=self._synthetic)
+                kept += alerts_from(verdict.alerts, synthetic=self._synthetic)
             if self._lake is not None:
                 self._lake.add(item.seq, windows)
         else:

@@ -6,12 +6,12 @@ constructor; there are no base classes, registries or plugins.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
+from guardian.errors import DeliveryError
 from guardian.journal.records import Record
-
-Item_contra = TypeVar("Item_contra", contravariant=True)
+from guardian.levels import Level
 
 
 class Source(Protocol):
@@ -26,14 +26,39 @@ class Source(Protocol):
         ...
 
 
-class Sink(Protocol[Item_contra]):
+class Message(NamedTuple):
+    """One alert as it is sent: rendered, with what a sink needs to know about it."""
+
+    id: str
+    """The same in every attempt: a receiver that can tells a repetition by it."""
+    finding: str
+    """What it tells about: the same from its opening to its end."""
+    at: int
+    """When the alert was raised, nanoseconds since 1970."""
+    level: Level
+    body: bytes
+    """In the sink's form, without a newline at its end."""
+
+
+class Answers(NamedTuple):
+    """What became of messages that were sent together; whatever is not named was taken."""
+
+    refused: Mapping[str, DeliveryError] = {}
+    """By id: RetryError, HoldError or PoisonError."""
+    duplicates: int = 0
+    """How many of those taken the receiver had already."""
+
+
+class Sink(Protocol):
     """Something that takes what we say and keeps it."""
 
-    async def write(self, items: Sequence[Item_contra]) -> None:
-        """Deliver all items; return only once the receiver has them durably.
+    async def write(self, messages: Sequence[Message]) -> Answers:
+        """Deliver messages; return only once the receiver has durably what is not named as refused.
 
-        Idempotent by the items' ids: writing an item twice is the same as once. Raises when the receiver did not
-        take all of them; the caller keeps them and tries again.
+        Idempotent by the messages' ids as far as the receiver allows.
+
+        Raises:
+            RetryError, HoldError, PoisonError: about all of them; the caller keeps them.
         """
         ...
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from exporters.outbox import Alert, Outbox
+from exporters.alert import Alert
+from exporters.outbox import Outbox
 from exporters.store import Store
-from guardian.config import Sink
 from guardian.levels import Level
+from guardian.ports import Answers, Message
+from guardian.sink_settings import File, Sink
 
 MakeAlert = Callable[..., Alert]
-SETTINGS = Sink(name="siem", type="file", path="x", minimum_level="medium", batch=3)
+SETTINGS = File(name="siem", path="x", minimum_level="medium", batch=3)
 
 
 def make_alert(number: int, level: Level = Level.HIGH) -> Alert:
@@ -49,7 +50,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def settings() -> Sink:
+def settings() -> File:
     """A sink that takes three alerts at once, medium and above."""
     return SETTINGS
 
@@ -70,18 +71,20 @@ def filled(store: Store) -> Callable[..., Outbox]:
 class Scripted:
     """A sink that answers as it is told, and keeps what it took and what it was offered."""
 
-    def __init__(self, *answers: Exception | None) -> None:
+    def __init__(self, *answers: Exception | Answers | None) -> None:
         self.answers = list(answers)
         self.taken: list[str] = []
         self.offered: list[int] = []
         self.closed = False
 
-    async def write(self, items: Sequence[dict[str, Any]]) -> None:
-        self.offered.append(len(items))
+    async def write(self, messages: Sequence[Message]) -> Answers:
+        self.offered.append(len(messages))
         answer = self.answers.pop(0) if self.answers else None
-        if answer is not None:
+        if isinstance(answer, Exception):
             raise answer
-        self.taken += [item["metadata"]["uid"] for item in items]
+        answers = answer or Answers()
+        self.taken += [message.id for message in messages if message.id not in answers.refused]
+        return answers
 
     async def close(self) -> None:
         self.closed = True
@@ -111,6 +114,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def finding() -> Callable[[Alert], dict[str, Any]]:
-    """The least that a sink needs of a finding."""
-    return lambda each: {"metadata": {"uid": each.id}}
+def rendered() -> Callable[[Alert], bytes]:
+    """The least that a sink may be given of an alert."""
+    return lambda each: each.id.encode()

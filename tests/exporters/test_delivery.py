@@ -29,7 +29,7 @@ from guardian.errors import HoldError, PoisonError, RetryError
 
 
 @pytest.fixture
-def work(settings: Sink, clock: Any, finding: Any) -> Callable[..., Worker]:
+def work(settings: Sink, clock: Any, rendered: Any) -> Callable[..., Worker]:
     def make(outbox: Outbox, sink: Any, settings: Sink = settings, **changed: Any) -> Worker:
         return Worker(
             outbox, settings, sink, **{"render": finding, "clock": clock, "jitter": lambda: 1.0} | changed
@@ -205,7 +205,7 @@ def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @hypothesis_settings(max_examples=40)
 @given(count=st.integers(0, 8), answers=st.lists(outcomes, max_size=12))
 def test_whatever_is_answered_nothing_vanishes(
-    one_store: Store, scripted: Any, finding: Any, alert: Any, count: int, answers: list[Exception | None]
+    one_store: Store, scripted: Any, rendered: Any, alert: Any, count: int, answers: list[Exception | None]
 ) -> None:
     example = next(_examples)
     settings = Sink(name=f"s{example}", type="file", path="x", batch=3)
@@ -215,7 +215,7 @@ def test_whatever_is_answered_nothing_vanishes(
         outbox.add(connection, alerts)
     now = [0]
     sink = scripted(*answers)
-    worker = Worker(outbox, settings, sink, render=finding, clock=lambda: now[0], jitter=lambda: 0.5)
+    worker = Worker(outbox, settings, sink, render=rendered, clock=lambda: now[0], jitter=lambda: 0.5)
 
     async def run() -> None:
         for _ in range(4 * len(answers) + 20):
