@@ -21,7 +21,7 @@ from typing import Any
 
 from collectors import collector, post, river, rotel, tenzir
 from google.protobuf.json_format import MessageToDict
-from serving import Service, json_lines, otlp, running, session
+from serving import Service, Stream, json_lines, otlp, running, session
 
 CORES = 2
 TITLE = "Ingest, from the socket to the score"
@@ -279,21 +279,18 @@ async def recovery(many: int) -> list[Row]:
 
 async def latency(rate: float, samples: int, config: str, goal_ms: float, name: str) -> Row:
     """From sending an attack to its alert in the list and in the metrics, while ordinary bodies come at ``rate``."""
-    size = RECORDS
-    bodies = [json_lines(size, number) for number in range(120)]
+    bodies = Stream(RECORDS)
     url = "/api/v1/events?map=tamv"
     async with running(config) as service, session() as loud, session("127.0.0.2") as client:
-        await post(client, f"{service.url}{url}", bodies[0], LINES)
+        await post(client, f"{service.url}{url}", next(bodies), LINES)
         ended = asyncio.Event()
 
         async def load() -> None:
             waiting: set[asyncio.Task[None]] = set()
             started, sent = time.perf_counter(), 0
             while not ended.is_set():
-                if sent * size < (time.perf_counter() - started) * rate:
-                    task = asyncio.create_task(
-                        post(loud, f"{service.url}{url}", bodies[sent % len(bodies)], LINES)
-                    )
+                if sent * RECORDS < (time.perf_counter() - started) * rate:
+                    task = asyncio.create_task(post(loud, f"{service.url}{url}", next(bodies), LINES))
                     waiting.add(task)
                     task.add_done_callback(waiting.discard)
                     sent += 1
@@ -305,7 +302,7 @@ async def latency(rate: float, samples: int, config: str, goal_ms: float, name: 
         await asyncio.sleep(1.0)
         found = []
         for number in range(samples):
-            found.append(await until_told(service, client, number))
+            found.append(await until_told(service, client, number, bodies.at))
             await asyncio.sleep(0.05)
         ended.set()
         await loading
@@ -328,10 +325,10 @@ def told_or_failed(measured: Coroutine[Any, Any, Row]) -> Row:
         return {"what": f"sent to alert and metric visible: {error}", "goal": "missed"}
 
 
-async def until_told(service: Service, client: Any, number: int) -> float:
+async def until_told(service: Service, client: Any, number: int, at: float) -> float:
     """Seconds from sending six failed logins of a new address until its alert is listed and counted."""
     address = f"203.0.{number // 250}.{number % 250}"
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 30))
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
     failed = {"timestamp": stamp, "action": "login", "ip": address, "status": "failed"}
     body = b"\n".join([json.dumps(failed).encode()] * 6)
 

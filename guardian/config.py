@@ -55,7 +55,7 @@ class Journal(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Answer once the disk has it. ``false``: once the system has it, so that a killed service loses nothing, and a
     power cut what was accepted in its last seconds."""
     max_bytes: Bytes = 4 * 2**30
-    """Past this, senders get 429 until the engine has caught up."""
+    """Past this, senders get 429 until the engine has caught up; each one past its share, which is what is still free."""
     snapshot_interval_s: Seconds = 10.0
 
 

@@ -26,8 +26,8 @@ _LONGEST_PAUSE_S: Final = 60.0
 _BASE_COST: Final = 1024
 """What a body costs in a fair turn beside its bytes."""
 
-Keep = Callable[[Record, Decoded], Awaitable[int]]
-"""Makes a decoded body durable and queues it for the engine."""
+Keep = Callable[[Record, Decoded, str], Awaitable[int]]
+"""Makes a decoded body of a sender durable and queues it for the engine."""
 
 
 class Intake:
@@ -75,14 +75,14 @@ class Intake:
         for reason, count in decoded.reasons.items():
             self._counters.add("tamv_guardian_rejected_total", count, reason=reason)
         if len(decoded.batch):
-            await self.keep(record, decoded)
+            await self.keep(record, decoded, sender)
         return decoded
 
-    async def keep(self, record: Record, decoded: Decoded) -> None:
-        """Return once the events survive a power cut."""
+    async def keep(self, record: Record, decoded: Decoded, sender: str = "") -> None:
+        """Return once the events survive a power cut. Our own have no sender, and no share of the room."""
         started = time.perf_counter()
         # A sender that goes away must not take its record out of the queue: the engine counts on every number.
-        await asyncio.shield(self._keep(record, decoded))
+        await asyncio.shield(self._keep(record, decoded, sender))
         self._counters.observe("tamv_guardian_batch_seconds", time.perf_counter() - started, stage="journal")
 
     # -- sources -----------------------------------------------------------------------------------------------------

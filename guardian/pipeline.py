@@ -131,14 +131,14 @@ class Pipeline:
         if self._retraining is not None:
             self._retraining.start()
 
-    def submit(self, record: Record, decoded: Decoded) -> Future[int]:
+    def submit(self, record: Record, decoded: Decoded, sender: str = "") -> Future[int]:
         """Make a body durable and have its events scored; the future is done once it survives a power cut.
 
         Raises:
             JournalFullError: there is no room, or the engine is too far behind.
             JournalError: nothing can be made durable.
         """
-        future = self.journal.submit(record)
+        future = self.journal.submit(record, sender)
         future.add_done_callback(lambda done: self._offer(done, decoded.batch, record))
         return future
 

@@ -196,8 +196,8 @@ class Service:
     async def _ingest_xr(self, body: bytes) -> None:
         await self.intake.take(Record(XR_PATH, "application/x-ndjson", "", "", time.time_ns(), body), "xr")
 
-    def _keep(self, record: Record, decoded: Decoded) -> Awaitable[int]:
-        return asyncio.wrap_future(self._pipeline.submit(record, decoded))
+    def _keep(self, record: Record, decoded: Decoded, sender: str) -> Awaitable[int]:
+        return asyncio.wrap_future(self._pipeline.submit(record, decoded, sender))
 
     def _decode(self, record: Record) -> Decoded:
         if record.path == XR_PATH:

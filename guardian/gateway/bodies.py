@@ -2,16 +2,11 @@
 
 Owns four bounds: of one body, of all bodies that are held at once, of one sender's share of those, and of the time that
 one may take to arrive.
-
-A sender's bodies may take as much as is still free (Choudhury and Hahne, "Dynamic queue length thresholds for
-shared-memory packet switches", IEEE/ACM Transactions on Networking 6, 1998): one alone gets half, two get a third each,
-and whoever comes next always finds room. A single body within the whole bound is never refused for its share.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -21,6 +16,7 @@ from aiohttp import HttpVersion11, web
 
 from guardian.errors import BodyError, Problem, RequestError
 from guardian.gateway.problems import RefusalError, busy
+from guardian.shares import Shares
 
 ARRIVAL_S: Final = 60.0
 """A body must have arrived after this long; a slower sender is cut off, so that it cannot hold its place forever."""
@@ -41,8 +37,7 @@ class Bodies:
         self._max_body_bytes = max_body_bytes
         self._max_held_bytes = HELD_BODIES * max_body_bytes
         self.held_bytes = 0
-        self._shares: Counter[str] = Counter()
-        """Bytes held of each sender."""
+        self._shares = Shares()
         self._arrival_s = arrival_s
 
     @asynccontextmanager
@@ -55,7 +50,7 @@ class Bodies:
         """
         limit = min(limit or self._max_body_bytes, self._max_body_bytes)
         _check_declared(request, limit)
-        sender = request.remote or ""
+        sender = self._shares.name(request.remote or "")
         chunks: list[bytes] = []
         size = 0
         try:
@@ -63,7 +58,8 @@ class Bodies:
                 async with asyncio.timeout(self._arrival_s):
                     async for chunk in request.content.iter_any():
                         size += len(chunk)
-                        self._hold(sender, len(chunk))
+                        self.held_bytes += len(chunk)
+                        self._shares.hold(sender, len(chunk))
                         if size > limit:
                             raise _too_large(limit)
                         self._check_room(sender, size)
@@ -78,19 +74,14 @@ class Bodies:
             chunks.clear()
             yield body
         finally:
-            self._hold(sender, -size)
-
-    def _hold(self, sender: str, size: int) -> None:
-        self.held_bytes += size
-        self._shares[sender] += size
-        if not self._shares[sender]:
-            del self._shares[sender]
+            self.held_bytes -= size
+            self._shares.release(sender, size)
 
     def _check_room(self, sender: str, size: int) -> None:
         free = self._max_held_bytes - self.held_bytes
         if free < 0:
             raise busy("too many bodies are arriving at once", _RETRY_AFTER_S)
-        if self._shares[sender] > max(free, size):
+        if not self._shares.admits(sender, free=free, size=size):
             raise busy("this sender holds its whole share of what may arrive at once", _RETRY_AFTER_S)
 
     async def expect(self, request: web.Request) -> None:

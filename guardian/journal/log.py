@@ -14,10 +14,10 @@ import asyncio
 import re
 import secrets
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -25,6 +25,7 @@ from guardian.config import Journal as Settings
 from guardian.errors import JournalError, JournalFullError, MachineError
 from guardian.journal.files import Files
 from guardian.journal.records import HEAD_BYTES, Damage, Found, Record, packed, scan, skim, texts_of
+from guardian.shares import Shares
 
 _SEGMENT: Final = re.compile(r"(\d{20})-([0-9a-f]{8})\.segment")
 _WAITING_BYTES: Final = 64 * 2**20
@@ -42,11 +43,14 @@ class _Segment:
     size: int
     """Bytes that are durable; what may lie behind them is being written and not to be read."""
     damaged: bool = False
+    held: Counter[str] = field(default_factory=Counter)
+    """Bytes of each sender, of those that came since the start."""
 
 
 class _Waiting(NamedTuple):
     record: Record
     texts: bytes
+    sender: str
     done: Future[int]
 
     @property
@@ -107,6 +111,7 @@ class Journal:
         """Where the last replay stood: seq, first of its segment, position behind it."""
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
+        self._shares = Shares()
         self._closing = False
         self._changed = threading.Condition()
         self._committer = threading.Thread(target=self._commit_forever, name="journal", daemon=True)
@@ -134,10 +139,13 @@ class Journal:
         """
         return await asyncio.wrap_future(self.submit(record))
 
-    def submit(self, record: Record) -> Future[int]:
-        """As ``append``, for callers without an event loop; ``JournalFullError`` is raised at once."""
+    def submit(self, record: Record, sender: str = "") -> Future[int]:
+        """As ``append``, for callers without an event loop; ``JournalFullError`` is raised at once.
+
+        A named sender is also refused when it holds more than its share of the room: the last of it is for the others.
+        """
         texts = texts_of(record)
-        waiting = _Waiting(record, texts, Future())
+        waiting = _Waiting(record, texts, sender, Future())
         with self._changed:
             if self.failure is not None:
                 raise JournalError(str(self.failure))
@@ -145,9 +153,13 @@ class Journal:
                 raise JournalError("the journal is closed")
             if self._queued_bytes and self._queued_bytes + waiting.size > _WAITING_BYTES:
                 raise JournalFullError(self._queued_bytes, _WAITING_BYTES, _RETRY_AFTER_S)
-            if self._used() + waiting.size > self._settings.max_bytes:
+            free = self._settings.max_bytes - self._used() - waiting.size
+            name = self._shares.name(sender)
+            self._shares.hold(name, waiting.size)
+            if free < 0 or (sender and not self._shares.admits(name, free=free, size=waiting.size)):
+                self._shares.release(name, waiting.size)
                 raise JournalFullError(self._used(), self._settings.max_bytes, _RETRY_AFTER_S)
-            self._queue.append(waiting)
+            self._queue.append(waiting._replace(sender=name))
             self._queued_bytes += waiting.size
             self._changed.notify()
         return waiting.done
@@ -192,6 +204,8 @@ class Journal:
         with self._changed:
             segment.size += len(data)
             self._queued_bytes -= len(data)
+            for waiting in group:
+                segment.held[waiting.sender] += waiting.size
             self.next_seq = first + len(group)
         return first
 
@@ -271,6 +285,8 @@ class Journal:
             self._files.sync_folder(self.folder)
             with self._changed:
                 self._segments.remove(segment)
+                for sender, size in segment.held.items():
+                    self._shares.release(sender, size)
 
     def close(self) -> None:
         """Commit what is queued, then let go of the folder. Harmless when repeated."""

@@ -25,10 +25,12 @@ class Kept:
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
+        self.senders: list[str] = []
         self.full = 0
 
-    async def __call__(self, kept: Record, decoded: Decoded) -> int:
+    async def __call__(self, kept: Record, decoded: Decoded, sender: str) -> int:
         await asyncio.sleep(0)
+        self.senders.append(sender)
         if self.full:
             self.full -= 1
             raise JournalFullError(1, 1, 0.001)
@@ -69,7 +71,7 @@ async def test_what_has_events_is_kept_and_everything_is_counted(
     assert len((await intake.take(record(b"empty"), "s")).batch) == 0
     with pytest.raises(BodyError):
         await intake.take(record(b"bad"), "s")
-    assert kept.bodies == [b"a"]
+    assert (kept.bodies, kept.senders) == ([b"a"], ["s"])
     assert counted(counters, "tamv_guardian_rejected_total") == {("no_kind",): 2.0, ("not_json",): 1.0}
 
 

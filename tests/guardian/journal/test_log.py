@@ -160,6 +160,29 @@ def test_after_a_failure_the_engine_still_gets_what_was_durable(tmp_path: Path):
     journal.close()
 
 
+async def test_one_sender_does_not_fill_it(tmp_path: Path) -> None:
+    settings = Settings(segment_bytes=1024, group_bytes=1024, max_bytes=16 * 1024)
+    journal = Journal.open(tmp_path, settings)
+
+    async def fill(sender: str) -> int:
+        before = journal.used_bytes
+        for _ in range(200):
+            try:
+                await asyncio.wrap_future(journal.submit(record(bytes(200)), sender))
+            except JournalFullError:
+                return journal.used_bytes - before
+        raise AssertionError("never full")
+
+    loud = await fill("loud")
+    assert settings.max_bytes * 0.4 < loud <= settings.max_bytes // 2
+    assert await fill("quiet") > settings.max_bytes // 8
+    assert await fill("late") > 0
+    await asyncio.wrap_future(journal.submit(record(bytes(200))))  # our own has no share
+    journal.trim(journal.next_seq - 1)
+    assert await fill("loud") > settings.max_bytes * 0.4, "what was trimmed is no longer held"
+    journal.close()
+
+
 def test_a_full_journal_says_so_and_takes_more_once_trimmed(tmp_path: Path):
     journal = Journal.open(tmp_path, Settings(segment_bytes=1024, group_bytes=1024, max_bytes=4096))
     taken = 0
