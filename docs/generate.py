@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from exporters.metrics_table import METRICS
-from guardian import config, source_settings
+from guardian import config, sink_settings, source_settings
 
 FOLDER = Path(__file__).parent / "reference"
 
@@ -34,12 +34,11 @@ def configuration() -> str:
         "",
     ]
     for name, section in get_type_hints(config.Config).items():
-        if name == "sinks":
-            lines += table("[[sinks]]", config.Sink)
-        elif isinstance(section, type) and issubclass(section, msgspec.Struct):
+        if isinstance(section, type) and issubclass(section, msgspec.Struct):
             lines += table(f"[{name}]", section)
-    for kind, section in source_settings.KINDS.items():
-        lines += table(f'[[sources]] type = "{kind}"', section)
+    for name, kinds in (("sources", source_settings.KINDS), ("sinks", sink_settings.KINDS)):
+        for kind, section in kinds.items():
+            lines += table(f'[[{name}]] type = "{kind}"', section)
     lines += ["## At the top", "", "| key | default | expected |", "|---|---|---|"]
     lines += ['| `language` | `"es-MX"` | `es-MX` or `en`: of alerts and narratives |']
     lines += ['| `[layers]` | `{}` | `source = "L0"…"L7"`: the layer of events that state none |']
