@@ -64,6 +64,8 @@ class Backlog:
         self._behind = False
         """Whether the engine reads from the journal, because more than the limit came."""
         self._reading: Iterator[Durable] | None = None
+        self._known = taken
+        """The newest record that had been offered when the engine began to read."""
         self._closed = False
         self.events = 0
         """Events that are durable and not taken yet."""
@@ -120,6 +122,8 @@ class Backlog:
         group: list[Durable] = []
         events = 0
         if self._reading is None:
+            with self._changed:
+                self._known = self._newest
             self._reading = ahead(self._read(self._taken))
         for item in self._reading:
             group.append(item)
@@ -131,8 +135,9 @@ class Backlog:
         with self._changed:
             self._took(group, events)
             if self._reading is None and not group:
-                # Nothing is left, so what was offered and is not there is damage, which the reader has told.
-                self._taken = max(self._taken, self._newest)
+                # What was offered before the reader began and is not there is damage, which the reader has told. What was
+                # offered since may only have come too late for it.
+                self._taken = max(self._taken, self._known)
             if self._newest == self._taken:
                 self.events = 0
             # What is durable may be read before it is offered, and must not be held and taken again then.

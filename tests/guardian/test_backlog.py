@@ -100,6 +100,31 @@ def test_what_is_read_before_it_is_offered_is_taken_once():
     assert backlog.events == 0
 
 
+def test_what_is_offered_as_the_reader_ends_is_not_taken_for_damage():
+    """It became durable behind the reader, which had found nothing; seen under a flood: millions were not scored."""
+    disk = Disk()
+    late = [False]
+
+    def read(after: int) -> Iterator[Durable]:
+        found = list(disk.read(after))
+        yield from found
+        if not found and not late[0]:
+            late[0] = True
+            backlog.offer(early)
+            backlog.offer(disk.append(10))
+
+    backlog = Backlog(read, limit_bytes=1)
+    groups = backlog.groups(idle_s=0.01)
+    for _ in range(3):
+        backlog.offer(disk.append(10))
+    early = disk.append(10)  # read before it is offered: the engine goes on to look for more
+    taken: list[int] = []
+    while not late[0]:
+        taken += [item.seq for item in next(groups)]
+    assert taken + drained(backlog) == [1, 2, 3, 4, 5]
+    assert backlog.events == 0
+
+
 def test_damage_in_what_was_offered_does_not_stop_it():
     disk = Disk()
     backlog = Backlog(disk.read, limit_bytes=1)
