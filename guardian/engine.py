@@ -22,6 +22,7 @@ from guardian.errors import InputError, StateError
 from guardian.events import ALERTS, ROLES, check_events
 from guardian.features import Extractor, Features
 from guardian.frozen import Frozen, copied, from_bytes
+from guardian.levels import Level
 from guardian.names import Names, learn
 from guardian.segments import CHUNK, NO_WATERMARK, Cut
 from guardian.survey import Survey
@@ -200,6 +201,10 @@ class Engine:
         if not len(slots):
             return None
         return self._survey(at).entity(role, int(slots[0]))
+
+    def raised(self, at: int | None = None) -> dict[tuple[str, str], Level]:
+        """The level at an event time of every entity that has one above none, by role and name."""
+        return self._survey(at).raised()
 
     def snapshot(self) -> bytes:
         """The whole state as one Arrow IPC file; equal states give equal bytes."""

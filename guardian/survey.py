@@ -98,6 +98,15 @@ class Survey:
             chosen.append(self.entity(ROLES[number], int(position - starts[number])))
         return chosen, len(score)
 
+    def raised(self) -> dict[tuple[str, str], Level]:
+        """The level of every entity that has one above none, by role and name."""
+        found: dict[tuple[str, str], Level] = {}
+        for role in ROLES:
+            keys = keys_of(self._roles[role].entities)
+            for slot in np.flatnonzero(self._level[role]).tolist():
+                found[role, self._names.get(int(keys[slot]), "")] = Level(int(self._level[role][slot]))
+        return found
+
     def entity(self, role: str, slot: int) -> EntityView:
         """One entity, explained: its reasons sum to its score."""
         state = self._roles[role]

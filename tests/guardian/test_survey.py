@@ -22,6 +22,7 @@ def test_an_engine_that_has_seen_nothing() -> None:
     view = Engine(Config()).view()
     assert (view.score, view.level, view.events, view.updated_at) == (0.0, Level.NONE, 0, 0)
     assert view.top == ()
+    assert Engine(Config()).raised() == {}
     assert Engine(Config()).entities(limit=10, offset=0) == ([], 0)
     assert Engine(Config()).entity("actor", "ana") is None
 
@@ -39,6 +40,9 @@ def test_pages_put_together_are_the_whole(events: MakeEvents) -> None:
     pages = [entity for offset in range(0, 40, 7) for entity in engine.entities(limit=7, offset=offset)[0]]
     assert [(e.role, e.entity) for e in pages] == [(e.role, e.entity) for e in whole]
     assert whole[0].level == Level.HIGH
+    raised = {(each.role, each.entity): each.level for each in whole if each.level > Level.NONE}
+    assert engine.raised() == raised
+    assert engine.raised(engine.watermark + 86_400 * 10**9) == {}
 
 
 def test_protocols_are_targets_with_their_mark(events: MakeEvents) -> None:
