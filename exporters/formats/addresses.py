@@ -1,0 +1,21 @@
+"""Whether a name is an IP address that a receiver's address field takes."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal
+
+
+def ip_version(name: str) -> Literal[0, 4, 6]:
+    """4 or 6, and 0 for everything else. An address with a zone (``fe80::1%eth0``) is one of this machine only: 0.
+
+    >>> ip_version("203.0.113.9"), ip_version("2001:db8::1"), ip_version("fe80::1%eth0"), ip_version("gateway-7")
+    (4, 6, 0, 0)
+    """
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return 0
+    if isinstance(address, ipaddress.IPv4Address):
+        return 4
+    return 0 if address.scope_id else 6
