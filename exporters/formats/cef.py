@@ -2,7 +2,8 @@ r"""An alert as one line of ArcSight's Common Event Format, ``CEF:0``.
 
 Two escapes, as its specification has them: in the header ``\`` before a pipe and a backslash; in the extension before
 an equals sign and a backslash, and a line end as ``\n`` or ``\r``. Other control characters become visible ones.
-Values keep to the sizes of ArcSight's dictionary; ids stand first and are never cut.
+A pipe may stand in an extension, but measured, Tenzir refuses the whole line for one; so it becomes ``¦`` there. Values
+keep to the sizes of ArcSight's dictionary; ids stand first and are never cut.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _NAME_BYTES: Final = 1023
 _MESSAGE_BYTES: Final = 1023
 _CUSTOM_BYTES: Final = 1024
 _HEADER_BYTES: Final = 512
+_LOOKALIKE: Final = "¦"
 
 _HEADER: Final = str.maketrans({"\\": r"\\", "|": r"\|"})
 _VALUE: Final = str.maketrans({"\\": r"\\", "=": r"\=", "\n": r"\n", "\r": r"\r"})
@@ -59,11 +61,11 @@ def _extension(alert: Alert, about: About) -> list[tuple[str, str]]:
         *_custom("flexString2", "marks", marks),
         ("deviceFacility", f"L{alert.layer}" if alert.layer >= 0 else ""),
         ("dvchost", _value(about.host)),
-        *_custom("cs3", "attack", cut(visible(",".join(alert.tags)), _CUSTOM_BYTES).translate(_VALUE)),
+        *_custom("cs3", "attack", cut(_shown(",".join(alert.tags)), _CUSTOM_BYTES).translate(_VALUE)),
         *_custom("cs4", "trace", _value(alert.trace_id)),
         *_custom("cs5", "config", _value(alert.config)),
         # The last: a receiver that takes less than the whole line loses of this first.
-        ("msg", cut(visible(told, keep_line_ends=True), _MESSAGE_BYTES).translate(_VALUE)),
+        ("msg", cut(_shown(told), _MESSAGE_BYTES).translate(_VALUE)),
     ]
 
 
@@ -73,7 +75,7 @@ def _custom(key: str, label: str, value: str) -> tuple[tuple[str, str], ...]:
 
 
 def _concerned(alert: Alert) -> tuple[tuple[str, str], ...]:
-    name = cut_name(visible(alert.entity, keep_line_ends=True), _NAME_BYTES).translate(_VALUE)
+    name = cut_name(_shown(alert.entity), _NAME_BYTES).translate(_VALUE)
     if alert.role == "actor":
         return (("suser", name),)
     if alert.role == "session":
@@ -86,5 +88,10 @@ def _concerned(alert: Alert) -> tuple[tuple[str, str], ...]:
     return _custom("c6a2", "Source IPv6 Address", name) if version else (("shost", name),)
 
 
+def _shown(text: str) -> str:
+    """A text of others as an extension may hold it, before its escapes, which count to no size."""
+    return visible(text, keep_line_ends=True).replace("|", _LOOKALIKE)
+
+
 def _value(text: str) -> str:
-    return visible(text).translate(_VALUE)
+    return _shown(text).translate(_VALUE)

@@ -33,9 +33,7 @@ def render(alert: Alert, about: About) -> bytes:
     alert = bounded(alert)
     version = cut(visible(about.version).replace("|", "/"), 64)
     attributes = _DELIMITER.join(
-        f"{key}={visible(value).replace(_DELIMITER, _LOOKALIKE)}"
-        for key, value in _attributes(alert, about)
-        if value
+        f"{key}={value}" for key, value in _attributes(alert, about) if value
     )
     return (
         f"LEEF:2.0|{VENDOR}|{PRODUCT}|{version}|entity-risk-{alert.activity}|{_DELIMITER}|{attributes}".encode()
@@ -44,8 +42,6 @@ def render(alert: Alert, about: About) -> bytes:
 
 def _attributes(alert: Alert, about: About) -> list[tuple[str, str]]:
     """Predefined keys where LEEF has one; those with an empty value are left out."""
-    # Cut as they will be shown: a picture is longer than what it stands for.
-    tags = cut(visible(",".join(alert.tags)), _TAGS_BYTES)
     return [
         ("externalId", alert.id),
         ("finding", alert.identity),
@@ -54,8 +50,8 @@ def _attributes(alert: Alert, about: About) -> list[tuple[str, str]]:
         ("sev", str(SEVERITY[alert.level_to])),
         ("devTime", iso(alert.created_at).replace("Z", "+0000")),
         ("devTimeFormat", _TIME_FORMAT),
-        ("role", alert.role),
-        (_key(alert), cut_name(visible(alert.entity), _NAME_BYTES)),
+        ("role", _shown(alert.role)),
+        (_key(alert), cut_name(_shown(alert.entity), _NAME_BYTES)),
         ("levelFrom", alert.level_from.word),
         ("score", f"{alert.score:.2f}"),
         ("suppressed", str(alert.suppressed)),
@@ -63,13 +59,18 @@ def _attributes(alert: Alert, about: About) -> list[tuple[str, str]]:
         ("layer", f"L{alert.layer}" if alert.layer >= 0 else ""),
         ("synthetic", "true" if alert.synthetic else ""),
         ("extrapolated", "true" if alert.extrapolated else ""),
-        ("attack", tags),
-        ("trace", alert.trace_id),
-        ("config", alert.config),
-        ("identHostName", cut(visible(about.host), 255)),
-        ("name", sentences.title(alert, about.language)),
-        ("msg", cut(visible(sentences.description(alert, about.language)), _MESSAGE_BYTES)),
+        ("attack", cut(_shown(",".join(alert.tags)), _TAGS_BYTES)),
+        ("trace", _shown(alert.trace_id)),
+        ("config", _shown(alert.config)),
+        ("identHostName", cut(_shown(about.host), 255)),
+        ("name", _shown(sentences.title(alert, about.language))),
+        ("msg", cut(_shown(sentences.description(alert, about.language)), _MESSAGE_BYTES)),
     ]
+
+
+def _shown(text: str) -> str:
+    """A text of others as a value may hold it; to be cut after this, for what replaces a character may be longer."""
+    return visible(text).replace(_DELIMITER, _LOOKALIKE)
 
 
 def _key(alert: Alert) -> str:

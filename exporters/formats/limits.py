@@ -16,7 +16,7 @@ from exporters.alert import Alert
 NAME_BYTES: Final = 1024
 """Of an entity's name. Elastic leaves keywords past 1,024 characters unindexed, ArcSight takes 1,023."""
 KIND_BYTES: Final = 256
-"""Of the kind in a reason."""
+"""Of the kind in a reason, and of a tag."""
 
 _MARK: Final = "…"
 _DIGEST: Final = 16
@@ -68,12 +68,14 @@ def visible(text: str, *, keep_line_ends: bool = False) -> str:
 
 def bounded(alert: Alert) -> Alert:
     """The alert with names that any receiver takes. Nearly all alerts are their own answer."""
+    kinds = [reason["kind"] for reason in alert.reasons]
     if len(alert.entity) * _WIDEST <= NAME_BYTES and all(
-        len(reason["kind"]) * _WIDEST <= KIND_BYTES for reason in alert.reasons
+        len(word) * _WIDEST <= KIND_BYTES for word in (*kinds, *alert.tags)
     ):
         return alert
     return replace(
         alert,
         entity=cut_name(alert.entity, NAME_BYTES),
         reasons=tuple({**reason, "kind": cut_name(reason["kind"], KIND_BYTES)} for reason in alert.reasons),
+        tags=tuple(cut_name(tag, KIND_BYTES) for tag in alert.tags),
     )

@@ -153,7 +153,7 @@ def _concerned(alert: Alert) -> tuple[dict[str, Any], dict[str, Any], tuple[str,
     if alert.role == "actor":
         return {}, {"actor": {"user": {"name": name}}}, ("evidences[].actor.user.name", 4, "User Name")
     if alert.role != "address":
-        return {"resources": [{"name": name}]}, {}, ("resources[].name", 99, "Other")
+        return {"resources": [{"name": name}]}, {}, ("resources[].name", 38, "Resource Details Object: name")
     if ip_version(name):
         return {}, {"src_endpoint": {"ip": name}}, ("evidences[].src_endpoint.ip", 2, "IP Address")
     return {}, {"src_endpoint": {"hostname": name}}, ("evidences[].src_endpoint.hostname", 1, "Hostname")
