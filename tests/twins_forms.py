@@ -173,7 +173,15 @@ HOSTILE = (
     st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
     | st.text(st.sampled_from('|=\\^]["\n\r\t\x00\x1b\x85\u2028\u202e \u00a6aZ0%<>&{}`ñ🜁'), max_size=40)
     | st.sampled_from(
-        ["a|b=c\\|d", "x cs1=forged act=resolved", '"] [evil@1 x="', "\r\n<34>1 - - - - - -", "a^sev=1^b", "\\", "\\="]
+        [
+            "a|b=c\\|d",
+            "x cs1=forged act=resolved",
+            '"] [evil@1 x="',
+            "\r\n<34>1 - - - - - -",
+            "a^sev=1^b",
+            "\\",
+            "\\=",
+        ]
     )
 )
 """Names that an attacker would choose."""
@@ -182,7 +190,7 @@ HOSTILE = (
 @st.composite
 def alerts(draw: st.DrawFn, names: st.SearchStrategy[str] = HOSTILE) -> Alert:
     """Any alert that could be sent."""
-    hexes = st.binary(min_size=16, max_size=16).map(bytes.hex)
+    hexes = st.integers(0, 2**128 - 1).map("{:032x}".format)
     reason = st.fixed_dictionaries(
         {
             "channel": st.sampled_from(["rule", "novelty", "context", "fan_out"]),
@@ -210,7 +218,14 @@ def alerts(draw: st.DrawFn, names: st.SearchStrategy[str] = HOSTILE) -> Alert:
         extrapolated=draw(st.booleans()),
         finding="" if activity == "open" else draw(hexes),
         activity=activity,
-        tags=tuple(draw(st.lists(st.sampled_from(["attack.t1110", "attack.t1110.003", "attack.impact", "x"]) | names, max_size=4))),
+        tags=tuple(
+            draw(
+                st.lists(
+                    st.sampled_from(["attack.t1110", "attack.t1110.003", "attack.impact", "x"]) | names,
+                    max_size=4,
+                )
+            )
+        ),
         suppressed=(suppressed := draw(st.integers(0, 10**6))),
         suppressed_since=draw(st.integers(10**18, 2 * 10**18)) if suppressed else 0,
     )

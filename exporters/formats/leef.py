@@ -32,12 +32,8 @@ def render(alert: Alert, about: About) -> bytes:
     """The line, without a newline at its end."""
     alert = bounded(alert)
     version = cut(visible(about.version).replace("|", "/"), 64)
-    attributes = _DELIMITER.join(
-        f"{key}={value}" for key, value in _attributes(alert, about) if value
-    )
-    return (
-        f"LEEF:2.0|{VENDOR}|{PRODUCT}|{version}|entity-risk-{alert.activity}|{_DELIMITER}|{attributes}".encode()
-    )
+    attributes = _DELIMITER.join(f"{key}={value}" for key, value in _attributes(alert, about) if value)
+    return f"LEEF:2.0|{VENDOR}|{PRODUCT}|{version}|entity-risk-{alert.activity}|{_DELIMITER}|{attributes}".encode()
 
 
 def _attributes(alert: Alert, about: About) -> list[tuple[str, str]]:

@@ -108,9 +108,7 @@ def _finding_info(alert: Alert, title: str, about: About) -> dict[str, Any]:
     attacks: list[dict[str, Any]] = [{"tactic": {"uid": uid, "name": name}} for uid, name in known.tactics]
     for each in known.techniques:
         technique, _, part = each.partition(".")
-        attacks.append(
-            {"technique": {"uid": technique}} | ({"sub_technique": {"uid": each}} if part else {})
-        )
+        attacks.append({"technique": {"uid": technique}} | ({"sub_technique": {"uid": each}} if part else {}))
     return info | ({"attacks": attacks} if attacks else {})
 
 

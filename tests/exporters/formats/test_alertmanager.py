@@ -9,7 +9,7 @@ from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from exporters.alert import Alert
 from exporters.formats import About, alertmanager
@@ -20,7 +20,9 @@ from tests.twins_forms import alerts, with_long_names
 ABOUT = About("en", "0.1.0", "guardia-1")
 
 
-def test_golden(step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]) -> None:
+def test_golden(
+    step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]
+) -> None:
     golden(f"alertmanager.{step}.json", alertmanager.render(steps[step], about))
 
 
@@ -63,6 +65,7 @@ def test_the_address_leads_to_the_entity(alert: Alert) -> None:
 
 
 @given(alert=alerts())
+@settings(max_examples=25)
 def test_two_long_names_are_two_alerts(alert: Alert) -> None:
     long = with_long_names(alert)
     first = alertmanager.posted(long, ABOUT)

@@ -10,7 +10,9 @@ from tests.twins_forms import HOSTILE
 
 
 def test_tactics_and_techniques_stand_once_each_in_their_order() -> None:
-    made = attack(("attack.T1110", "attack.impact", "attack.t1110", "attack.t1078.004", "attack.initial_access"))
+    made = attack(
+        ("attack.T1110", "attack.impact", "attack.t1110", "attack.t1078.004", "attack.initial_access")
+    )
     assert made.tactics == (("TA0040", "Impact"), ("TA0001", "Initial Access"))
     assert made.techniques == ("T1110", "T1078.004")
 

@@ -18,7 +18,9 @@ NAME = re.compile(r"[a-z0-9]{1,20}\Z")
 """Attribute names: lower-case letters and digits, 20 at most (section 3.1)."""
 
 
-def test_golden(step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]) -> None:
+def test_golden(
+    step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]
+) -> None:
     golden(f"cloudevents.{step}.json", cloudevents.render(steps[step], about))
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 
 from exporters.alert import Alert
 from exporters.formats import About, ecs
@@ -21,7 +21,9 @@ IGNORE_ABOVE = 1024
 TEXTS = {"message", "reason"}
 
 
-def test_golden(step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]) -> None:
+def test_golden(
+    step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]
+) -> None:
     golden(f"ecs.{step}.json", ecs.render(steps[step], about))
 
 
@@ -37,7 +39,10 @@ def test_every_field_is_read_back(alert: Alert) -> None:
         iso(alert.created_at) if alert.activity == "resolved" else None,
     )
     assert (event["kind"], event["category"], event["type"]) == ("alert", ["intrusion_detection"], ["info"])
-    assert event["action"] == f"alert-{ {'open': 'opened', 'update': 'updated'}.get(alert.activity, 'resolved')}"
+    assert (
+        event["action"]
+        == f"alert-{ {'open': 'opened', 'update': 'updated'}.get(alert.activity, 'resolved') }"
+    )
     assert (event["id"], ours["finding"], ours["activity"]) == (alert.id, alert.identity, alert.activity)
     assert (event["risk_score"], told["risk"]["calculated_score"], ours["score"]) == (alert.score,) * 3
     assert (told["message"], event["reason"]) == (title(alert, "es-MX"), description(alert, "es-MX"))
@@ -67,6 +72,7 @@ def test_tags_of_attack_become_threat_fields(steps: dict[str, Alert]) -> None:
 
 
 @given(alert=alerts())
+@settings(max_examples=25)
 def test_long_names_stay_indexable(alert: Alert) -> None:
     told = ecs.document(with_long_names(alert), ABOUT)
     assert told["event"]["id"] == alert.id

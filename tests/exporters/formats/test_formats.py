@@ -67,7 +67,8 @@ def test_a_file_takes_every_form(form: Any, steps: dict[str, Alert], about: Abou
 
 
 @pytest.mark.parametrize(
-    ("form", "version"), [("ocsf", "1.8.0"), ("ocsf-1.7", "1.7.0"), ("ocsf-1.6", "1.6.0"), ("ocsf-1.5", "1.5.0")]
+    ("form", "version"),
+    [("ocsf", "1.8.0"), ("ocsf-1.7", "1.7.0"), ("ocsf-1.6", "1.6.0"), ("ocsf-1.5", "1.5.0")],
 )
 def test_versions_of_ocsf(form: JsonForm, version: str, steps: dict[str, Alert], about: About) -> None:
     for kind in (Http, Sentinel):

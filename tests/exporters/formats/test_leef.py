@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import given, settings
 
 from exporters.alert import Alert
 from exporters.formats import About, leef
@@ -16,7 +16,9 @@ from tests.twins_forms import alerts, parse_leef, shown, with_long_names
 ABOUT = About("en", "0.1.0|x", "guardia-1")
 
 
-def test_golden(step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]) -> None:
+def test_golden(
+    step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]
+) -> None:
     golden(f"leef.{step}.txt", leef.render(steps[step], about))
 
 
@@ -47,6 +49,7 @@ def test_every_field_is_read_back(alert: Alert) -> None:
 
 
 @given(alert=alerts())
+@settings(max_examples=25)
 def test_a_line_with_long_names_fits_and_keeps_its_ids(alert: Alert) -> None:
     made = leef.render(with_long_names(alert), ABOUT)
     told = parse_leef(made.decode()).attributes

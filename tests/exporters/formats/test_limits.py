@@ -6,7 +6,7 @@ import dataclasses
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporters.alert import Alert
@@ -48,6 +48,7 @@ def test_an_ordinary_alert_is_its_own_answer(alert: Alert) -> None:
 
 
 @given(alert=alerts())
+@settings(max_examples=25)
 def test_ids_are_never_cut(alert: Alert) -> None:
     made = bounded(with_long_names(alert))
     assert (made.id, made.identity, made.trace_id) == (alert.id, alert.identity, alert.trace_id)

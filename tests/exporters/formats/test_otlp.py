@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
-from hypothesis import given
+from hypothesis import given, settings
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
@@ -20,7 +20,9 @@ from tests.twins_forms import alerts, with_long_names
 ABOUT = About("en", "0.1.0", "guardia-1")
 
 
-def test_golden(step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]) -> None:
+def test_golden(
+    step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]
+) -> None:
     """The file holds the record as OTLP/JSON has it, for people to read."""
     record = LogRecord.FromString(otlp.render(steps[step], about))
     golden(f"otlp.{step}.json", json.dumps(MessageToDict(record), ensure_ascii=False, indent=1).encode())
@@ -64,6 +66,7 @@ def test_severities_rise_with_levels_and_are_named_as_otel_names_them() -> None:
 
 
 @given(alert=alerts())
+@settings(max_examples=25)
 def test_long_names_are_cut_and_the_ids_kept(alert: Alert) -> None:
     raw = otlp.render(with_long_names(alert), ABOUT)
     told = {each.key: value(each.value) for each in LogRecord.FromString(raw).attributes}

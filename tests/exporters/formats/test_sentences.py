@@ -51,7 +51,9 @@ def test_nothing_to_explain_is_not_an_empty_sentence(steps: dict[str, Alert]) ->
 
 
 def test_a_role_of_its_own_has_a_word(steps: dict[str, Alert]) -> None:
-    assert title(dataclasses.replace(steps["open"], role="sink"), "es-MX").startswith("Nivel alto en una entidad")
+    assert title(dataclasses.replace(steps["open"], role="sink"), "es-MX").startswith(
+        "Nivel alto en una entidad"
+    )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

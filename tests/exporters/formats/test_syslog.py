@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from exporters.alert import Alert
 from exporters.formats import About, cef, leef, syslog
@@ -17,7 +17,9 @@ from tests.twins_forms import HOSTILE, alerts, parse_cef, parse_leef, parse_sysl
 ABOUT = About("es-MX", "0.1.0", "guardia-1")
 
 
-def test_golden(step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]) -> None:
+def test_golden(
+    step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]
+) -> None:
     golden(f"rfc5424.{step}.txt", syslog.render(steps[step], about))
     golden(f"rfc5424-cef.{step}.txt", syslog.render(steps[step], about, form="cef", enterprise=64512))
 
@@ -25,7 +27,10 @@ def test_golden(step: str, steps: dict[str, Alert], about: About, golden: Callab
 @given(alert=alerts())
 def test_every_field_is_read_back(alert: Alert) -> None:
     made = parse_syslog(syslog.render(alert, ABOUT, enterprise=64512))
-    assert made.priority == 10 * 8 + {"none": 6, "low": 5, "medium": 4, "high": 3, "critical": 2}[alert.level_to.word]
+    assert (
+        made.priority
+        == 10 * 8 + {"none": 6, "low": 5, "medium": 4, "high": 3, "critical": 2}[alert.level_to.word]
+    )
     assert (made.timestamp, made.host, made.app) == (iso(alert.created_at), "guardia-1", "tamv-guardian")
     assert made.message_id == {"open": "OPEN", "update": "UPDATE", "resolved": "RESOLVED"}[alert.activity]
     assert list(made.data) == ["alert@64512", "origin", "meta"]
@@ -49,6 +54,7 @@ def test_every_field_is_read_back(alert: Alert) -> None:
 
 
 @given(alert=alerts())
+@settings(max_examples=25)
 def test_other_forms_travel_whole_as_the_message(alert: Alert) -> None:
     for form, render, parse in (("cef", cef.render, parse_cef), ("leef", leef.render, parse_leef)):
         made = parse_syslog(syslog.render(alert, ABOUT, form=form))
@@ -62,7 +68,10 @@ def test_other_forms_travel_whole_as_the_message(alert: Alert) -> None:
 
 @pytest.mark.parametrize(("form", "most"), [("rfc5424", 8192), ("cef", 8192), ("leef", 4096)])
 @given(alert=alerts())
-def test_a_message_with_long_names_fits_and_begins_with_its_ids(form: LineForm, most: int, alert: Alert) -> None:
+@settings(max_examples=25)
+def test_a_message_with_long_names_fits_and_begins_with_its_ids(
+    form: LineForm, most: int, alert: Alert
+) -> None:
     raw = syslog.render(with_long_names(alert), ABOUT, form=form)
     assert len(raw) <= most
     assert f'id="{alert.id}" finding="{alert.identity}"'.encode() in raw[:480]
@@ -71,6 +80,7 @@ def test_a_message_with_long_names_fits_and_begins_with_its_ids(form: LineForm, 
 
 
 @given(host=HOSTILE, alert=alerts())
+@settings(max_examples=25)
 def test_a_host_name_is_printable_and_never_empty(host: str, alert: Alert) -> None:
     made = parse_syslog(syslog.render(alert, About("en", "1", host)))
     assert made.host

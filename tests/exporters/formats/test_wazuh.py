@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from exporters.alert import Alert
 from exporters.formats import About, wazuh
@@ -29,7 +29,9 @@ MOST_BYTES = 65_536
 """Of one line that logcollector takes."""
 
 
-def test_golden(step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]) -> None:
+def test_golden(
+    step: str, steps: dict[str, Alert], about: About, golden: Callable[[str, bytes], None]
+) -> None:
     golden(f"wazuh.{step}.json", wazuh.render(steps[step], about))
 
 
@@ -51,10 +53,15 @@ def test_every_field_is_read_back(alert: Alert) -> None:
     assert told.get("suppressed_since", "") == (iso(alert.suppressed_since) if alert.suppressed else "")
     assert told.get("layer", "L-1") == f"L{alert.layer}"
     assert told.get("tags", "") == ", ".join(alert.tags)
-    assert (told.get("trace", ""), told["config"], told["event"]) == (alert.trace_id, alert.config, alert.event)
+    assert (told.get("trace", ""), told["config"], told["event"]) == (
+        alert.trace_id,
+        alert.config,
+        alert.event,
+    )
 
 
 @given(alert=alerts())
+@settings(max_examples=25)
 def test_a_line_with_long_names_fits(alert: Alert) -> None:
     raw = wazuh.render(with_long_names(alert), ABOUT)
     assert len(raw) < MOST_BYTES
@@ -135,7 +142,12 @@ def test_ids_are_those_of_custom_rules_and_levels_those_of_wazuh() -> None:
 
 @pytest.mark.parametrize("program", ["", "tamv-guardian"])
 def test_each_step_fires_its_rule(steps: dict[str, Alert], about: About, program: str) -> None:
-    expected = {"open": (100813, 12), "update": (100814, 14), "suppressed": (100820, 3), "resolved": (100810, 3)}
+    expected = {
+        "open": (100813, 12),
+        "update": (100814, 14),
+        "suppressed": (100820, 3),
+        "resolved": (100810, 3),
+    }
     for step, alert in steps.items():
         rule = fired(wazuh.render(alert, about).decode(), program)
         assert rule is not None
