@@ -47,8 +47,8 @@ def _extension(alert: Alert, about: About) -> list[tuple[str, str]]:
     since = str(alert.suppressed_since // 10**6) if alert.suppressed_since else ""
     marks = " ".join(word for word in ("synthetic", "extrapolated") if getattr(alert, word))
     return [
-        ("externalId", alert.id),
-        *_custom("cs1", "finding", alert.identity),
+        ("externalId", _value(alert.id)),
+        *_custom("cs1", "finding", _value(alert.identity)),
         ("act", alert.activity),
         ("rt", str(alert.created_at // 10**6)),
         ("cat", _value(alert.role)),

@@ -39,8 +39,8 @@ def render(alert: Alert, about: About) -> bytes:
 def _attributes(alert: Alert, about: About) -> list[tuple[str, str]]:
     """Predefined keys where LEEF has one; those with an empty value are left out."""
     return [
-        ("externalId", alert.id),
-        ("finding", alert.identity),
+        ("externalId", _shown(alert.id)),
+        ("finding", _shown(alert.identity)),
         ("activity", alert.activity),
         ("cat", alert.level_to.word),
         ("sev", str(SEVERITY[alert.level_to])),

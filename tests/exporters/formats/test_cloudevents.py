@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from hypothesis import given
@@ -32,7 +32,9 @@ def test_an_event_is_what_the_specification_asks(alert: Alert, host: str) -> Non
     assert (told["id"], told["subject"]) == (alert.id, alert.identity)
     assert re.fullmatch(r"urn:tamv-guardian:[!-~]*", told["source"])
     assert urlsplit(told["dataschema"]).scheme == "https"
-    assert datetime.fromisoformat(told["time"]).timestamp() * 1000 // 1 == alert.created_at // 10**6
+    moment = datetime.fromisoformat(told["time"])
+    assert round(moment.timestamp() * 1000) == alert.created_at // 10**6
+    assert moment.utcoffset() == timedelta(0)
     assert told["datacontenttype"] == "application/json"
     assert all(NAME.match(name) for name in told)
     assert told["data"] == json.loads(ocsf.render(alert, about))

@@ -1,0 +1,129 @@
+"""Tenzir reads the line forms as we mean them: a parser by other people, over names that an attacker would choose."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporters.alert import Alert
+from exporters.formats import About, cef, leef, syslog
+from exporters.formats.sentences import title
+from tests.twins_forms import shown, with_long_names
+
+NAMES = (
+    "ana",
+    "a|b=c\\|d",
+    "x cs1=forged act=resolved",
+    '"] [evil@1 x="',
+    "\r\n<34>1 - - - - - -",
+    "a^sev=1^b",
+    "\\",
+    "trailing ",
+    "ñandú 🜁",
+    "\x00\x1b[2J\x85\u2028",
+    "{}[]`'\"$(x)",
+)
+Reader = Callable[[list[bytes], str], list[Any]]
+
+
+@pytest.fixture(scope="session")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """What one of Tenzir's parsers makes of lines; it may warn of nothing."""
+    program = shutil.which("tenzir") or shutil.which("tenzir", path=str(Path(sys.executable).parent))
+    if program is None:
+        pytest.skip("Tenzir is not here: no program tenzir")
+    folder = tmp_path_factory.mktemp("tenzir")
+
+    def read(lines: list[bytes], parser: str) -> list[Any]:
+        file = folder / "lines.txt"
+        file.write_bytes(b"".join(line + b"\n" for line in lines))
+        done = subprocess.run(
+            [
+                program,
+                f'from_file "{file}" {{read_lines}} | made = line.{parser}(raw=true) | select made | write_ndjson',
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stderr == ""
+        return [json.loads(line)["made"] for line in done.stdout.splitlines()]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def hostile(steps: dict[str, Alert]) -> list[Alert]:
+    """Each name as a user's, a session's and a resource's, and as the kind of a reason; and names that are cut."""
+    alert = steps["suppressed"]
+    made = [
+        dataclasses.replace(
+            alert,
+            role=role,
+            entity=name,
+            reasons=({**alert.reasons[0], "kind": name},),
+            tags=("attack.t1110", name),
+        )
+        for role in ("actor", "session", "target")
+        for name in NAMES
+    ]
+    return [*made, with_long_names(alert)]
+
+
+def test_cef(read: Reader, hostile: list[Alert], about: About) -> None:
+    made = read([cef.render(alert, about) for alert in hostile], "parse_cef")
+    assert len(made) == len(hostile)
+    for alert, told in zip(hostile, made, strict=True):
+        assert (told["device_vendor"], told["name"], told["severity"]) == (
+            "TAMV",
+            title(alert, "es-MX"),
+            "10",
+        )
+        extension = told["extension"]
+        assert (extension["externalId"], extension["cs1"], extension["act"]) == (
+            alert.id,
+            alert.identity,
+            "update",
+        )
+        key = {"actor": "suser", "session": "cs6"}.get(alert.role, "destinationServiceName")
+        if len(alert.entity) < 1000:
+            assert extension[key] == trimmed(shown(alert.entity, keep="\r\n").replace("|", "¦"))
+
+
+def test_leef(read: Reader, hostile: list[Alert], about: About) -> None:
+    made = read([leef.render(alert, about) for alert in hostile], "parse_leef")
+    assert len(made) == len(hostile)
+    for alert, told in zip(hostile, made, strict=True):
+        assert (told["leef_version"], told["event_class_id"]) == ("2.0", "entity-risk-update")
+        attributes = told["attributes"]
+        assert (attributes["externalId"], attributes["finding"]) == (alert.id, alert.identity)
+        key = {"actor": "usrName", "session": "session"}.get(alert.role, "resource")
+        if len(alert.entity) < 1000:
+            assert attributes[key] == trimmed(shown(alert.entity).replace("^", "ˆ"))
+
+
+def test_rfc5424(read: Reader, hostile: list[Alert], about: About) -> None:
+    made = read([syslog.render(alert, about) for alert in hostile], "parse_syslog")
+    assert len(made) == len(hostile)
+    for alert, told in zip(hostile, made, strict=True):
+        assert (told["facility"], told["severity"], told["message_id"]) == (10, 2, "UPDATE")
+        data = told["structured_data"]
+        assert set(data) == {"alert@32473", "origin", "meta"}
+        assert (data["alert@32473"]["id"], data["alert@32473"]["finding"]) == (alert.id, alert.identity)
+        if len(alert.entity) < 1000:
+            assert data["alert@32473"]["entity"] == shown(alert.entity)
+
+
+def trimmed(value: str) -> str:
+    """Tenzir takes spaces off a value, and the quotes that it stands in; neither form says so."""
+    value = value.strip(" ")
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
