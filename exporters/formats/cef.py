@@ -2,8 +2,9 @@ r"""An alert as one line of ArcSight's Common Event Format, ``CEF:0``.
 
 Two escapes, as its specification has them: in the header ``\`` before a pipe and a backslash; in the extension before
 an equals sign and a backslash, and a line end as ``\n`` or ``\r``. Other control characters become visible ones.
-A pipe may stand in an extension, but measured, Tenzir refuses the whole line for one; so it becomes ``¦`` there. Values
-keep to the sizes of ArcSight's dictionary; ids stand first and are never cut.
+Pipes and quotes may stand in an extension, but Tenzir, measured, refuses the whole line for the one and reads what is
+between two of the other as one value, so that a name could hide what comes after it. They become ``¦`` and ``”``
+there. Values keep to the sizes of ArcSight's dictionary; ids stand first and are never cut.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _NAME_BYTES: Final = 1023
 _MESSAGE_BYTES: Final = 1023
 _CUSTOM_BYTES: Final = 1024
 _HEADER_BYTES: Final = 512
-_LOOKALIKE: Final = "¦"
+_LOOKALIKES: Final = str.maketrans({"|": "¦", '"': "”"})
 
 _HEADER: Final = str.maketrans({"\\": r"\\", "|": r"\|"})
 _VALUE: Final = str.maketrans({"\\": r"\\", "=": r"\=", "\n": r"\n", "\r": r"\r"})
@@ -90,7 +91,7 @@ def _concerned(alert: Alert) -> tuple[tuple[str, str], ...]:
 
 def _shown(text: str) -> str:
     """A text of others as an extension may hold it, before its escapes, which count to no size."""
-    return visible(text, keep_line_ends=True).replace("|", _LOOKALIKE)
+    return visible(text, keep_line_ends=True).translate(_LOOKALIKES)
 
 
 def _value(text: str) -> str:

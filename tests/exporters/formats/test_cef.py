@@ -90,7 +90,7 @@ def labelled(told: dict[str, str], label: str) -> str:
 
 
 def value(text: str) -> str:
-    return shown(text, keep="\r\n").replace("|", "¦")
+    return shown(text, keep="\r\n").replace("|", "¦").replace('"', "”")
 
 
 def entity(told: dict[str, str], alert: Alert) -> str:

@@ -31,7 +31,7 @@ def test_every_field_is_read_back(alert: Alert) -> None:
     assert told["activity"] == alert.activity
     assert told["cat"] == alert.level_to.word
     assert int(told["sev"]) == leef.SEVERITY[alert.level_to]
-    assert told["devTime"] == iso(alert.created_at).replace("Z", "+0000")
+    assert told["devTime"] == iso(alert.created_at).replace("T", " ").replace("Z", "+0000")
     assert told["role"] == alert.role
     assert told.get(key(alert), "") == value(alert.entity)
     assert told["levelFrom"] == alert.level_from.word
@@ -58,7 +58,7 @@ def test_a_line_with_long_names_fits_and_keeps_its_ids(alert: Alert) -> None:
 
 
 def value(text: str) -> str:
-    return shown(text).replace("^", "ˆ")
+    return shown(text).replace("^", "ˆ").translate({ord('"'): "”", ord("'"): "’"})
 
 
 def key(alert: Alert) -> str:
