@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
 
 from guardian.texts import Language
 
@@ -12,6 +12,8 @@ VENDOR: Final = "TAMV"
 PRODUCT: Final = "TAMV Guardian"
 SERVICE: Final = "tamv-guardian"
 """The product where only a word may stand."""
+
+_NOT_A_HOST: Final = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +31,5 @@ class About:
 
     @property
     def address(self) -> str:
-        """Where people reach this instance."""
-        return self.url or f"http://{quote(self.host)}"
+        """Where people reach this instance. Alertmanager refuses an alert for a host that is none, escaped or not."""
+        return self.url or f"http://{_NOT_A_HOST.sub('-', self.host)}"

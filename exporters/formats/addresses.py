@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Literal
+from typing import Final, Literal
+
+_LONGEST: Final = 39
+"""An IPv6 address in full; OCSF takes 40 characters. One that ends as an IPv4 address can be written in 45."""
 
 
 def ip_version(name: str) -> Literal[0, 4, 6]:
@@ -12,6 +15,8 @@ def ip_version(name: str) -> Literal[0, 4, 6]:
     >>> ip_version("203.0.113.9"), ip_version("2001:db8::1"), ip_version("fe80::1%eth0"), ip_version("gateway-7")
     (4, 6, 0, 0)
     """
+    if len(name) > _LONGEST:
+        return 0
     try:
         address = ipaddress.ip_address(name)
     except ValueError:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -78,8 +85,76 @@ def test_two_long_names_are_two_alerts(alert: Alert) -> None:
 
 @pytest.mark.parametrize(
     ("url", "host", "expected"),
-    [("https://g.example", "h", "https://g.example/"), ("", "h", "http://h/"), ("", "h h", "http://h%20h/")],
+    [("https://g.example", "h", "https://g.example/"), ("", "h", "http://h/"), ("", "h h", "http://h-h/")],
 )
 def test_where_people_reach_it(steps: dict[str, Alert], url: str, host: str, expected: str) -> None:
     told = alertmanager.posted(steps["open"], About("en", "1", host, url))
     assert told["generatorURL"].startswith(expected)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real Alertmanager on a free port of loopback."""
+    program = shutil.which("prometheus-alertmanager")
+    if program is None:
+        pytest.skip("Alertmanager is not here: no program prometheus-alertmanager")
+    (tmp_path / "am.yml").write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen(
+        [
+            program,
+            f"--config.file={tmp_path / 'am.yml'}",
+            f"--storage.path={tmp_path / 'data'}",
+            "--cluster.listen-address=",
+            f"--web.listen-address={address}",
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(f"http://{address}/-/ready")
+        yield f"http://{address}/api/v2/alerts"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_alertmanager_takes_a_life_as_one_alert(server: str, steps: dict[str, Alert], about: About) -> None:
+    begun = time.time_ns() - 60 * 10**9
+    told = []
+    for seconds, step in enumerate(("open", "update", "suppressed", "resolved")):
+        alert = dataclasses.replace(steps[step], created_at=begun + seconds * 10**9, synthetic=False)
+        post(server, alertmanager.render(alert, about))
+        told.append([(each["startsAt"], each["annotations"]["alert"]) for each in get(server)])
+    since = iso(begun)
+    assert told == [[(since, steps[step].id)] for step in ("open", "update", "suppressed")] + [[]]
+
+
+def test_alertmanager_takes_every_name(server: str, steps: dict[str, Alert]) -> None:
+    names = ("a\x00b", '"]{}\n', "\u202e", "Ж|=", "x" * 100_000, "y" * 100_000)
+    for name in names:
+        alert = dataclasses.replace(steps["open"], entity=name, created_at=time.time_ns())
+        post(server, alertmanager.render(alert, About("en", "1", "a host of 'odd' name")))
+    assert len(get(server)) == len(names)
+
+
+def post(url: str, body: bytes) -> None:
+    request = urllib.request.Request(url, b"[" + body + b"]", {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        assert answer.status == 200
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return json.load(answer)
+
+
+def wait_for(url: str) -> None:
+    until = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=20):
+                return
+        except OSError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
