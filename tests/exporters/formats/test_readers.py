@@ -1,12 +1,14 @@
-"""Tenzir reads the line forms as we mean them: a parser by other people, over names that an attacker would choose."""
+"""Tenzir and rsyslog read the line forms as we mean them: parsers by other people, names that an attacker would choose."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,3 +129,58 @@ def test_rfc5424(read: Reader, hostile: list[Alert], about: About) -> None:
         assert (data["alert@32473"]["id"], data["alert@32473"]["finding"]) == (alert.id, alert.identity)
         if len(alert.entity) < 1000:
             assert data["alert@32473"]["entity"] == shown(alert.entity)
+
+
+CONFIGURATION = """
+global(workDirectory="{folder}")
+module(load="imtcp")
+module(load="mmpstrucdata")
+input(type="imtcp" port="0" address="127.0.0.1" listenPortFileName="{folder}/port")
+template(name="told" type="list" option.jsonf="on") {{
+  property(outname="pri" name="pri" format="jsonf")
+  property(outname="host" name="hostname" format="jsonf")
+  property(outname="app" name="app-name" format="jsonf")
+  property(outname="id" name="msgid" format="jsonf")
+  property(outname="data" name="$!rfc5424-sd" format="jsonf")
+  property(outname="message" name="msg" format="jsonf")
+}}
+action(type="mmpstrucdata" sd_name.lowercase="off")
+action(type="omfile" file="{folder}/told" template="told")
+"""
+
+
+def test_rsyslog(tmp_path: Path, hostile: list[Alert], about: About) -> None:
+    program = shutil.which("rsyslogd", path="/usr/sbin:/usr/bin") or shutil.which("rsyslogd")
+    if program is None:
+        pytest.skip("rsyslog is not here: no program rsyslogd")
+    (tmp_path / "rs.conf").write_text(CONFIGURATION.format(folder=tmp_path))
+    process = subprocess.Popen([program, "-n", "-f", tmp_path / "rs.conf", "-i", tmp_path / "pid"])
+    try:
+        port = int(wait_for(tmp_path / "port", lines=0)[0])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+            for alert in hostile:
+                raw = syslog.render(alert, about)
+                peer.sendall(b"%d %b" % (len(raw), raw))
+        told = [json.loads(line) for line in wait_for(tmp_path / "told", lines=len(hostile))]
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert len(told) == len(hostile)
+    for alert, each in zip(hostile, told, strict=True):
+        head = (each["pri"], each["host"], each["app"], each["id"])
+        assert head == ("82", about.host, "tamv-guardian", "UPDATE")
+        data = json.loads(each["data"])
+        assert set(data) == {"alert@32473", "origin", "meta"}
+        assert (data["alert@32473"]["id"], data["alert@32473"]["finding"]) == (alert.id, alert.identity)
+        if len(alert.entity) < 1000:
+            assert data["alert@32473"]["entity"] == shown(alert.entity)
+        assert each["message"].lstrip("\ufeff").startswith(title(alert, about.language))
+
+
+def wait_for(file: Path, *, lines: int) -> list[str]:
+    """What stands in a file, once it has something and so many whole lines."""
+    until = time.monotonic() + 20
+    while not (told := file.read_text("utf-8") if file.exists() else "") or told.count("\n") < lines:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return told.splitlines() if lines else [told]
