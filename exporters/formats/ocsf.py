@@ -27,7 +27,7 @@ _ACTIVITY: Final[dict[Activity, tuple[int, str, int, str]]] = {
     "update": (2, "Update", 2, "In Progress"),
     "resolved": (3, "Close", 4, "Resolved"),
 }
-_SEVERITY: Final = {
+SEVERITY: Final = {
     Level.NONE: (1, "Informational"),
     Level.LOW: (2, "Low"),
     Level.MEDIUM: (3, "Medium"),
@@ -56,7 +56,7 @@ def detection_finding(alert: Alert, about: About, *, version: Version = NEWEST) 
     """
     alert = bounded(alert)
     activity_id, activity, status_id, status = _ACTIVITY[alert.activity]
-    severity_id, severity = _SEVERITY[alert.level_to]
+    severity_id, severity = SEVERITY[alert.level_to]
     risk_level_id, risk_level = _RISK_LEVEL[alert.level_to]
     title = sentences.title(alert, about.language)
     place, evidence, (path, type_id, type_name) = _concerned(alert)

@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from exporters.alert import Alert
 from exporters.formats import About, ocsf
@@ -30,10 +31,7 @@ VERSIONS: tuple[ocsf.Version, ...] = get_args(ocsf.Version)
 @cache
 def validator(version: str) -> jsonschema.Draft202012Validator:
     """The official schema of one version: unknown attributes are refused, required ones enforced, at every depth."""
-    package = pytest.importorskip(
-        "ocsf_json_schema", reason="the official schemas (ocsf-json-schema) are not here"
-    )
-    whole = package.OcsfJsonSchemaEmbedded(package.get_ocsf_schema(version))
+    whole = OcsfJsonSchemaEmbedded(get_ocsf_schema(version))
     return jsonschema.Draft202012Validator(whole.get_class_schema("detection_finding"))
 
 
