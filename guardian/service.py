@@ -6,6 +6,7 @@ Wiring. Blocking work runs in threads; the event loop only waits.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,8 +16,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from exporters import bookpi, ocsf
+from exporters import bookpi
 from exporters.delivery import Worker
+from exporters.formats import About, renderer
 from exporters.metrics import Collector, Counters, Labels
 from exporters.msr import log as msr
 from exporters.msr.log import Entry
@@ -151,9 +153,11 @@ class Service:
         """Begin to score, deliver and tell."""
         self._loop = asyncio.get_running_loop()
         self._pipeline.start()
+        about = About(self.config.language, VERSION, socket.gethostname())
         for settings in self.config.sinks:
             sink = SINKS[settings.type](settings)
-            worker = Worker(self._outbox, settings, sink, render=self._finding, span=self._telemetry.span)
+            render = renderer(settings, about)
+            worker = Worker(self._outbox, settings, sink, render=render, span=self._telemetry.span)
             self._workers.append((worker, asyncio.create_task(worker.run())))
         for told in self.config.sources:
             source = SOURCES[type(told)](told, self._dropped(told.name))
@@ -417,9 +421,6 @@ class Service:
         }
 
     # -- what goes out -----------------------------------------------------------------------------------------------
-
-    def _finding(self, alert: Any) -> dict[str, Any]:
-        return ocsf.detection_finding(alert, language=self.config.language, version=VERSION)
 
     def _wake_workers(self) -> None:
         if self._loop is not None:
