@@ -35,7 +35,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def message(number: int, *, finding: str = "", level: Level = Level.HIGH, body: bytes = b"") -> Message:
     """A message as the outbox makes it; its body is JSON with its own id and text that is not ASCII."""
     name = f"{number:032x}"
-    text = json.dumps({"@timestamp": "2033-05-18T03:33:20Z", "event": {"id": name}, "señal": "ñ\n"})
+    # Behind a word: Tenzir takes text for a number or a duration where it can.
+    text = json.dumps({"@timestamp": "2033-05-18T03:33:20Z", "event": {"id": f"id {name}"}, "señal": "ñ\n"})
     return Message(name, finding or name, 2 * 10**18 + number * 10**6, level, body or text.encode())
 
 

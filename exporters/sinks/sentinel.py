@@ -33,6 +33,7 @@ _SHORT_S: Final = 600.0
 _CLOUDS: Final = {".azure.us": "https://monitor.azure.us", ".azure.cn": "https://monitor.azure.cn"}
 _PUBLIC: Final = "https://monitor.azure.com"
 _GZIP_LEVEL: Final = 1
+_NO_STREAM: Final = "InvalidStream"
 
 
 class _Granted(msgspec.Struct):
@@ -43,6 +44,14 @@ class _Granted(msgspec.Struct):
 class _Denied(msgspec.Struct):
     error: str
     error_codes: list[int] = []
+
+
+class _Fault(msgspec.Struct):
+    code: str = ""
+
+
+class _Fails(msgspec.Struct):
+    error: _Fault
 
 
 class SentinelSink:
@@ -111,6 +120,10 @@ class SentinelSink:
             return
         if reply.taken:
             raise RetryError(f"{reply.said}: expected 204")
+        fails = reply.read(_Fails)
+        if fails is not None and fails.error.code == _NO_STREAM:
+            # 400 too, and about the settings: the same alerts are taken once those are right.
+            raise HoldError(reply.said)
         raise refusal(reply)
 
     async def _post(self, body: bytes) -> Reply:
@@ -119,7 +132,7 @@ class SentinelSink:
             "Content-Type": "application/json",
             "Content-Encoding": "gzip",
         }
-        return await self._client.post(self._url, body, headers)
+        return await self._client.post(self._url, body, headers, answer_bytes=_ANSWER_BYTES)
 
     async def _bearer(self) -> str:
         """A token, fetched when there is none that lasts.

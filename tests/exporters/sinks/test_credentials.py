@@ -24,7 +24,9 @@ def test_a_token_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert credentials.token(Http(name="siem", url=URL)) == ""
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"a\r\nX-Evil: 1", "ñ".encode(), b"\xff", None])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"two words", b"a\r\nX-Evil: 1", "ñ".encode(), b"\xff", None]
+)
 def test_an_unusable_token_is_never_told(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "token"
     if content is not None:
