@@ -86,6 +86,18 @@ def tls(settings: Any) -> ssl.SSLContext:
     return context
 
 
+def age(settings: Any) -> tuple[int, ...]:
+    """When each of the certificates was written, in nanoseconds; what changes when one is replaced."""
+    written: list[int] = []
+    for key in _FILES:
+        file = getattr(settings, key, "")
+        try:
+            written.append(Path(file).stat().st_mtime_ns if file else 0)
+        except OSError:
+            written.append(-1)
+    return tuple(written)
+
+
 def _named(settings: Any, kind: Kind) -> tuple[str, str]:
     return getattr(settings, f"{kind}_env", ""), getattr(settings, f"{kind}_file", "")
 

@@ -17,8 +17,8 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import msgspec
 
-from exporters.sinks.credentials import tls
-from guardian.errors import DeliveryError, HoldError, PoisonError, RetryError
+from exporters.sinks import credentials
+from guardian.errors import DeliveryError, HoldError, MachineError, PoisonError, RetryError
 
 SAID: Final = 300
 """Characters of an answer that are kept."""
@@ -67,17 +67,18 @@ class Client:
         """Prepare; nothing is opened before the first ``post``.
 
         Args:
-            settings: of the sink: ``timeout_s`` and its certificates.
+            settings: of the sink: ``timeout_s`` and its certificates, which may be replaced meanwhile.
             cookies: whether to send back what the receiver sets, as routing by session needs it.
             socket_factory: makes the socket for the very address that is connected to; may refuse it by OSError.
 
         Raises:
             MachineError: a certificate cannot be used.
         """
-        self._timeout_s = settings.timeout_s
+        self._settings = settings
         self._cookies = cookies
         self._socket_factory = socket_factory
-        self._tls = tls(settings)
+        self._age = credentials.age(settings)
+        self._tls = credentials.tls(settings)
         self._session: aiohttp.ClientSession | None = None
 
     async def post(
@@ -87,10 +88,11 @@ class Client:
 
         Raises:
             RetryError: there is no connection, or no answer in time.
-            HoldError: the address or the receiver's certificate cannot be used.
+            HoldError: the address, the receiver's certificate or ours cannot be used.
         """
+        session = await self._opened()
         try:
-            async with self._opened().post(url, data=body, headers=headers, allow_redirects=False) as answer:
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
                 most = answer_bytes if 200 <= answer.status < 300 else max(answer_bytes, SAID)
                 data = await _up_to(most, answer.content)
                 return Reply(
@@ -112,11 +114,22 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    def _opened(self) -> aiohttp.ClientSession:
+    async def _opened(self) -> aiohttp.ClientSession:
+        """The session; a new one once a certificate was replaced, as those that last days are."""
+        age = credentials.age(self._settings)
+        if age != self._age:
+            try:
+                self._tls = credentials.tls(self._settings)
+            except MachineError as error:
+                raise HoldError(str(error)) from None
+            self._age = age
+            old, self._session = self._session, None
+            if old is not None:
+                await old.close()
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._tls, socket_factory=self._socket_factory),
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
                 cookie_jar=aiohttp.CookieJar(unsafe=True) if self._cookies else aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "tamv-guardian", "Accept-Encoding": "identity"},
                 auto_decompress=False,

@@ -31,7 +31,7 @@ _ANSWER_BYTES: Final = 16_384
 _FIRST_POLL_S: Final = 0.05
 _LONGEST_POLL_S: Final = 2.0
 _GZIP_LEVEL: Final = 1
-"""1 MiB of findings: 5 ms, to a ninth; level 6 takes three times as long for a twelfth."""
+"""1 MiB of findings: 1.7 ms, to a 25th; level 6: 3.8 ms, to a 30th."""
 
 # "Possible error codes" of the HEC troubleshooting page.
 _SUCCESS: Final = 0

@@ -192,6 +192,28 @@ async def test_who_is_trusted_and_who_we_are(tmp_path: Path) -> None:
             assert (await made.post(url, b"", {}, answer_bytes=10)).body == b"01"
 
 
+async def test_a_certificate_that_is_replaced(tmp_path: Path) -> None:
+    cert, key = authority(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+
+    async def ok(_: web.Request) -> web.StreamResponse:
+        return web.Response()
+
+    other = tmp_path / "other"
+    other.mkdir()
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(authority(other)[0].read_bytes())
+    async with served(ok, ssl_context=context) as url, client(ca_file=str(trusted)) as made:
+        with pytest.raises(HoldError, match=r"[Cc]ertificate"):
+            await made.post(url, b"", {})
+        trusted.write_text("half of it")
+        with pytest.raises(HoldError, match=r"sinks\.siem\.ca_file: cannot be used"):
+            await made.post(url, b"", {})
+        trusted.write_bytes(cert.read_bytes())
+        assert (await made.post(url, b"", {})).taken
+
+
 class Shape(msgspec.Struct):
     number: int
 
