@@ -22,7 +22,7 @@ from guardian.ports import Answers, Message
 from guardian.sink_settings import Elastic
 
 _ANSWER_BYTES: Final = 65_536
-_ITEM_BYTES: Final = 4_096
+_ITEM_BYTES: Final = 8_192
 """An item that was refused says why; ``filter_path`` leaves only that."""
 _FILTER: Final = "errors,items.*.status,items.*.error.type,items.*.error.reason"
 _PREVIEW: Final = "Preview of field's value"
@@ -63,7 +63,7 @@ class ElasticSink:
         Raises:
             RetryError: no connection, no answer that can be read, 429 or 5xx for the whole request.
             HoldError: 401, 403, another refusal that is not about the body, or a credential that cannot be read.
-            PoisonError: 400 or 413 for the whole request.
+            PoisonError: 400 or 413 for the whole request, or an answer that is too long to be read.
         """
         headers = {"Content-Type": "application/x-ndjson", **self._authorization()}
         most = _ANSWER_BYTES + _ITEM_BYTES * len(messages)
@@ -71,6 +71,9 @@ class ElasticSink:
         if not reply.taken:
             raise refusal(reply)
         bulk = reply.read(_Bulk)
+        if bulk is None and len(reply.body) == most and reply.body.startswith(b"{") and len(messages) > 1:
+            # Sent again as a whole it would get the same answer: the halves get shorter ones.
+            raise PoisonError(f"HTTP {reply.status}, and an answer of more than {most} bytes")
         if bulk is None:
             raise RetryError(f"HTTP {reply.status}, but not the answer of _bulk")
         return _answers(messages, bulk)

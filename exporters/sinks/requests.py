@@ -102,7 +102,7 @@ class Client:
                     _said(answer.status, data, headers),
                     seconds(answer.headers.get("Retry-After", "")),
                 )
-        except aiohttp.InvalidURL:
+        except (aiohttp.InvalidURL, UnicodeError):
             raise HoldError("InvalidURL: the address cannot be used") from None
         except aiohttp.ClientConnectorCertificateError as error:
             raise HoldError(_sentence(error)) from None

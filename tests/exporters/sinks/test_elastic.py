@@ -6,12 +6,17 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
+from exporters.sinks import elastic as module
 from exporters.sinks.elastic import ElasticSink
 from guardian.errors import DeliveryError, HoldError, PoisonError, RetryError
 from guardian.ports import Answers
@@ -156,6 +161,42 @@ async def test_items_that_are_not_answered_for(errors: bool) -> None:
         answers = await made.write(sent)
     assert set(answers.refused) == ({sent[1].id, sent[2].id} if errors else set())
     assert all(type(error) is RetryError for error in answers.refused.values())
+
+
+async def test_an_answer_that_is_too_long_is_asked_for_in_halves() -> None:
+    cluster, sent = Cluster(), messages(2)
+    error = {"type": "document_parsing_exception", "reason": "x" * 60_000}
+    for each in sent:
+        cluster.faults[each.id] = {"status": 400, "error": error}
+    async with cluster.sink() as made:
+        with pytest.raises(PoisonError, match="an answer of more than"):
+            await made.write(sent)
+        answers = await made.write(sent[:1])
+    assert answers.refused[sent[0].id].said.startswith("item 400 document_parsing_exception xxx")
+
+
+ITEMS = st.dictionaries(
+    st.sampled_from(["create", "index", "odd"]),
+    st.fixed_dictionaries(
+        {"status": st.integers(-1, 700)},
+        optional={
+            "error": st.fixed_dictionaries({}, optional={"type": st.text(), "reason": st.none() | st.text()})
+        },
+    ),
+    max_size=1,
+)
+
+
+@given(st.booleans(), st.lists(ITEMS, max_size=6))
+def test_every_message_lands_in_one_class(errors: bool, items: list[dict[str, Any]]) -> None:
+    sent = messages(4)
+    bulk = msgspec.json.decode(json.dumps({"errors": errors, "items": items}), type=module._Bulk)
+    answers = module._answers(sent, bulk)
+    for each, item in zip_longest(sent, items[: len(sent)]):
+        status = next(iter(item.values()))["status"] if item else 0 if errors else 200
+        taken = 200 <= status < 300 or status == 409
+        assert (each.id in answers.refused) == (not taken)
+    assert answers.duplicates + len(answers.refused) <= len(sent)
 
 
 async def test_ids_are_quoted() -> None:

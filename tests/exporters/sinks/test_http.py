@@ -15,7 +15,7 @@ from exporters.sinks.http import HttpSink
 from guardian.errors import DeliveryError, HoldError, PoisonError, RetryError
 from guardian.ports import Answers
 from guardian.sink_settings import Http
-from tests.receivers_http import messages, served
+from tests.receivers_http import messages, served, tenzir, until
 
 MESSAGES = messages(2)
 
@@ -97,3 +97,16 @@ async def test_a_token_is_read_anew_for_each_request(tmp_path: Path) -> None:
 
 async def test_closing_without_having_sent() -> None:
     await HttpSink(Http(name="siem", url="http://127.0.0.1:9")).close()
+
+
+async def test_a_real_receiver_stores_every_alert(tmp_path: Path) -> None:
+    sent = messages(1000)
+    source = 'accept_http "127.0.0.1:PORT" { read_json arrays_of_objects=true }'
+    async with tenzir(tmp_path, source) as receiver:
+        sink = HttpSink(Http(name="siem", url=f"{receiver.url}/in"))
+        for start in range(0, 1000, 100):
+            assert await sink.write(sent[start : start + 100]) == Answers()
+        await sink.close()
+        await until(lambda: len(receiver.lines()) >= 1000, what="1000 alerts")
+        stored = receiver.lines()
+    assert [each["event"]["id"] for each in stored] == [f"id {each.id}" for each in sent]

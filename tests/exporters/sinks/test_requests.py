@@ -140,10 +140,13 @@ async def test_an_answer_that_is_not_http_tells_no_address() -> None:
     assert len(caught.value.said) <= 300
 
 
-async def test_an_address_that_is_none() -> None:
+@pytest.mark.parametrize(
+    "url", ["http://", "http://127.0.0.1:99999/", "http://a..b/", "http://[::1", "http://ñ" + "x" * 70]
+)
+async def test_an_address_that_is_none(url: str) -> None:
     async with client() as made:
         with pytest.raises(HoldError, match="address"):
-            await made.post("http://", b"", {})
+            await made.post(url, b"", {})
 
 
 def authority(folder: Path) -> tuple[Path, Path]:
