@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import hashlib
 import hmac
+import os
 import socket
 import ssl
 import struct
@@ -61,6 +62,9 @@ class Connection(asyncio.Protocol):
         """The receiver closed it, or it broke; nothing more will come or go."""
         self._error: Exception | None = None
         self._transport: asyncio.Transport
+        """What is written goes through this …"""
+        self._socket_transport: asyncio.Transport
+        """… and leaves through this, which is another one with TLS."""
         self._heard = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -68,8 +72,14 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """There it is."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = self._socket_transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=0)
+
+    def through(self, transport: asyncio.Transport) -> None:
+        """Speak TLS from now on."""
+        self._transport = transport
+        # Not 0: asyncio's TLS pauses at the limit, and not above it, and at 0 stays so.
+        transport.set_write_buffer_limits(high=1, low=0)
 
     def data_received(self, data: bytes) -> None:
         """Keep what the receiver says, up to a limit."""
@@ -134,10 +144,12 @@ class Connection(asyncio.Protocol):
         """
         pause = _POLL_S
         while True:
-            # One turn of the loop, so that an end which the kernel knows of is known here too.
+            # Two turns of the loop: uvloop writes at the end of one, and an end that the kernel knows of shows.
+            await asyncio.sleep(0)
             await asyncio.sleep(0)
             self.check()
-            if not struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]:
+            here = self._transport.get_write_buffer_size() + self._socket_transport.get_write_buffer_size()
+            if not here and not self._unacknowledged():
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, _SLOWEST_POLL_S)
@@ -197,6 +209,11 @@ class Connection(asyncio.Protocol):
         session: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         return (session.getpeercert(binary_form=True) or b"") if session else b""
 
+    def _unacknowledged(self) -> int:
+        """Bytes in the kernel's send queue (SIOCOUTQ)."""
+        (count,) = struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+        return int(count)
+
     def _end(self, error: Exception | None) -> None:
         self.over = True
         self._error = self._error or error
@@ -241,16 +258,23 @@ async def connect(
     Raises:
         OSError: no handshake; ssl.SSLError is one.
     """
+    loop = asyncio.get_running_loop()
+    connection = Connection(sock)
     try:
         async with asyncio.timeout(timeout_s):
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(sock),
-                sock=sock,
-                ssl=context,
-                server_hostname=host if context else None,
-                ssl_handshake_timeout=timeout_s if context else None,
-                ssl_shutdown_timeout=timeout_s if context else None,
-            )
+            transport, _ = await loop.create_connection(lambda: connection, sock=sock)
+            if context is not None:
+                secured = await loop.start_tls(
+                    transport,
+                    connection,
+                    context,
+                    server_hostname=host,
+                    ssl_handshake_timeout=timeout_s,
+                    ssl_shutdown_timeout=timeout_s,
+                )
+                if secured is None:
+                    raise ConnectionResetError("the receiver closed the connection")  # noqa: TRY301  (as any other)
+                connection.through(secured)
     except BaseException:
         sock.close()
         raise
@@ -305,5 +329,8 @@ def meaning(error: BaseException, place: str) -> DeliveryError:
         reason = error.reason or type(error).__name__
         kind = HoldError if any(word in reason for word in _CONFIGURED) else RetryError
         return kind(f"{place}: TLS: {reason}")
-    said = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    said = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno:
+        # What asyncio says instead of "Connection refused" is where.
+        said = os.strerror(error.errno) if error.errno > 0 else error.strerror or said
     return RetryError(f"{place}: {said}"[:SAID_KEPT])

@@ -143,9 +143,8 @@ class RelpSink:
             connection = await connect(sock, settings.host, context, settings.timeout_s)
             self._connection, self._number = connection, 0
             await connection.send(_frame(self._next(), b"open", _OFFER))
-            while not (answers := list(_answers(connection.received))):
+            while (answer := next(_answers(connection.received), None)) is None:
                 await connection.more()
-        answer = answers[0]
         if answer.command != b"rsp" or answer.number != 1:
             raise RetryError(f"{self._place}: expected an answer to open, got {answer.command.decode()}")
         if answer.code != 200:
