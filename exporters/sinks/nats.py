@@ -269,14 +269,15 @@ def _take(received: bytearray) -> _Reply | bytes | None:
         if len(received) > _LONGEST_REPLY or (b"\n" in received and b"\r\n" not in received):
             raise RetryError("no NATS: " + _text(received))
         return None
-    delivery = _DELIVERY.match(line[1])
+    text, begin = line[1], line.end()
+    delivery = _DELIVERY.match(text)
     if delivery is None:
-        del received[: line.end()]
-        return line[1]
+        del received[:begin]
+        return text
     header, size = int(delivery[3] or 0) if delivery[1] else 0, int(delivery[4])
     if size > _LONGEST_REPLY or header > size:
         raise RetryError(f"no NATS: a reply of {size} bytes")
-    begin, end = line.end(), line.end() + size
+    end = begin + size
     if len(received) < end + 2:
         return None
     # A header begins "NATS/1.0 503": the status stands in its first line.

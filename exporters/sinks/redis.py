@@ -109,7 +109,9 @@ class RedisSink:
                 if new:
                     self._in_doubt = True
                     await self._add(new)
-        except (RedisError, OSError) as error:
+        except (DeliveryError, RedisError, OSError) as error:
+            # A connection that was not authenticated would be used again as it is.
+            await self._client.connection_pool.disconnect()
             raise _meaning(error) from None
         self._in_doubt = False
         return Answers(duplicates=len(messages) - len(new))
@@ -141,8 +143,10 @@ class RedisSink:
             await transaction.execute()
 
 
-def _meaning(error: RedisError | OSError) -> DeliveryError:
+def _meaning(error: Exception) -> DeliveryError:
     """What a failure means. Of what redis-py says only Redis' own words are kept: it repeats the command, body and all."""
+    if isinstance(error, DeliveryError):
+        return error
     said = str(error).rpartition("caused error: ")[2].strip("()',\" ")[:SAID_KEPT]
     word = getattr(error, "status_code", None) or said.partition(" ")[0]
     said = said if said.startswith(str(word)) else f"{word} {said}"
