@@ -20,7 +20,11 @@ from typing import Self
 import pytest
 
 READY_S = 20.0
-RSYSLOG_MODULES = ("/usr/lib/x86_64-linux-gnu/rsyslog", "/usr/lib/aarch64-linux-gnu/rsyslog", "/usr/lib/rsyslog")
+RSYSLOG_MODULES = (
+    "/usr/lib/x86_64-linux-gnu/rsyslog",
+    "/usr/lib/aarch64-linux-gnu/rsyslog",
+    "/usr/lib/rsyslog",
+)
 
 
 def free_port() -> int:

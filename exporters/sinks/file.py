@@ -87,7 +87,7 @@ class FileSink:
             except OSError as error:
                 raise RetryError(f"{self._path.name}: {error.strerror}") from None
             self._written |= dict.fromkeys(new)
-            for digest in list(self._written)[: len(self._written) - _REMEMBERED]:
+            for digest in list(self._written)[: max(0, len(self._written) - _REMEMBERED)]:
                 del self._written[digest]
             return len(lines) - len(new)
 

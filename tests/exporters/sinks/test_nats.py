@@ -35,7 +35,9 @@ class Admin:
         self._sock = socket.create_connection(("127.0.0.1", port), 20)
         self._file = self._sock.makefile("rb")
         assert self._file.readline().startswith(b"INFO ")
-        self._sock.sendall(b"CONNECT %s\r\nSUB reply 1\r\n" % json.dumps({"verbose": False, **credential}).encode())
+        self._sock.sendall(
+            b"CONNECT %s\r\nSUB reply 1\r\n" % json.dumps({"verbose": False, **credential}).encode()
+        )
 
     def ask(self, api: str, **body: Any) -> dict[str, Any]:
         data = json.dumps(body).encode()
@@ -182,9 +184,7 @@ async def test_a_server_that_is_killed_under_way_loses_and_repeats_nothing(tmp_p
             assert admin.count() == count
 
 
-@pytest.mark.parametrize(
-    ("token", "kind"), [("sesame-1", HoldError), ("", HoldError), ("sesame-2", None)]
-)
+@pytest.mark.parametrize(("token", "kind"), [("sesame-1", HoldError), ("", HoldError), ("sesame-2", None)])
 async def test_tokens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, kind: type[DeliveryError] | None
 ) -> None:
@@ -206,7 +206,7 @@ async def test_publishing_that_is_not_allowed(tmp_path: Path) -> None:
     folder = tmp_path / "nats"
     folder.mkdir()
     (folder / "nats.conf").write_text(
-        'no_auth_user: guest\naccounts { A { jetstream: enabled, users: [ { user: guest, password: x, '
+        "no_auth_user: guest\naccounts { A { jetstream: enabled, users: [ { user: guest, password: x, "
         'permissions: { publish: "other" } } ] } }\n'
     )
     with NatsServer(folder, "-c", str(folder / "nats.conf")).running() as server:
@@ -322,7 +322,7 @@ def failing(code: int, number: int) -> Callable[[bytes, int], bytes]:
         (lambda reply, _: NO_RESPONDERS % reply, HoldError),
         (lambda reply, _: b"MSG %s 1 2\r\n{}\r\n" % reply, RetryError),
         (lambda reply, _: b"MSG %s 1 2\r\n[]\r\n" % reply, RetryError),
-        (lambda reply, _: b"MSG %s 1 12\r\n{\"error\": 1 }\r\n" % reply, RetryError),
+        (lambda reply, _: b'MSG %s 1 12\r\n{"error": 1 }\r\n' % reply, RetryError),
         (lambda reply, _: b"MSG %s 1 3\r\n\xff\xfe\xfd\r\n" % reply, RetryError),
         (lambda reply, _: b"MSG %s 1 99999999999\r\n" % reply, RetryError),
         (lambda reply, _: b"HMSG %s 1 99 10\r\n" % reply, RetryError),
@@ -334,9 +334,7 @@ def failing(code: int, number: int) -> Callable[[bytes, int], bytes]:
         (lambda _reply, _: b"", RetryError),
     ],
 )
-async def test_what_a_server_says(
-    answer: Callable[[bytes, int], bytes], kind: type[DeliveryError]
-) -> None:
+async def test_what_a_server_says(answer: Callable[[bytes, int], bytes], kind: type[DeliveryError]) -> None:
     async with (
         serving(Fake(answer)) as port,
         sink_to(f"nats://127.0.0.1:{port}", timeout_s=1) as sink,

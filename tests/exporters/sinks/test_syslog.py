@@ -205,9 +205,7 @@ class TestTrust:
         strict = Strict()
         async with serving(strict, ssl=server_context(certificates)) as port:
             for host in ("localhost", "127.0.0.1"):
-                sink = sink_to(
-                    port, transport="tls", host=host, ca_file=certificates.file("authority.pem")
-                )
+                sink = sink_to(port, transport="tls", host=host, ca_file=certificates.file("authority.pem"))
                 await sink.write(messages(0, 3))
                 await sink.close()
             await until(lambda: len(strict.lines) == 6)
@@ -350,9 +348,7 @@ class TestRsyslog:
     ) -> None:
         with Rsyslog(tmp_path / "rsyslog", "imtcp", before=ossl("anon")).running() as receiver:
             for first in range(0, 20_000, 1_000):
-                sink = sink_to(
-                    receiver.port, transport="tls", ca_file=certificates.file("authority.pem")
-                )
+                sink = sink_to(receiver.port, transport="tls", ca_file=certificates.file("authority.pem"))
                 for start in range(first, first + 1_000, 100):
                     assert await sink.write(messages(start, start + 100, size=300)) == ({}, 0)
                 await sink.close()
