@@ -15,9 +15,10 @@ import socket
 import ssl
 import struct
 import termios
-from typing import Final, Protocol, cast
+from typing import Any, Final, cast
 
-from guardian.errors import DeliveryError, HoldError, RetryError
+from exporters.sinks.credentials import tls
+from guardian.errors import DeliveryError, HoldError, MachineError, RetryError
 
 HELD_BYTES: Final = 64 * 1024
 """What a receiver may have said that nobody has read yet; past it, it is not listened to until somebody has."""
@@ -39,17 +40,6 @@ _CONFIGURED: Final = (
     "INAPPROPRIATE_FALLBACK",
 )
 """In a reason of OpenSSL: what no other attempt changes until a person does."""
-
-
-class Trust(Protocol):
-    """The part of a sink's settings that says whom to trust, and who we are."""
-
-    @property
-    def ca_file(self) -> str: ...  # noqa: D102  (as in guardian.sink_settings)
-    @property
-    def cert_file(self) -> str: ...  # noqa: D102
-    @property
-    def key_file(self) -> str: ...  # noqa: D102
 
 
 class Connection(asyncio.Protocol):
@@ -281,7 +271,7 @@ async def connect(
     return connection
 
 
-def tls_context(trust: Trust, *, pinned: bool = False) -> ssl.SSLContext:
+def tls_context(settings: Any, *, pinned: bool = False) -> ssl.SSLContext:
     """TLS 1.2 or newer; the receiver's certificate and name are checked, unless certificates are ``pinned``.
 
     Reads the files anew each time, so that a renewed certificate is picked up with the next connection.
@@ -290,18 +280,13 @@ def tls_context(trust: Trust, *, pinned: bool = False) -> ssl.SSLContext:
         HoldError: a file cannot be used.
     """
     try:
-        context = ssl.create_default_context(cafile=trust.ca_file or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if pinned:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if trust.cert_file:
-            # An empty password: a key that is encrypted is refused, instead of asked for on the terminal.
-            context.load_cert_chain(trust.cert_file, trust.key_file or None, password="")
-    except OSError as error:
-        files = ", ".join(filter(None, (trust.ca_file, trust.cert_file, trust.key_file)))
-        said = "not PEM, or not a pair" if isinstance(error, ssl.SSLError) else error.strerror
-        raise HoldError(f"cannot use {files}: {said}") from None
+        context = tls(settings)
+    except MachineError as error:
+        raise HoldError(str(error)) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if pinned:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 

@@ -79,11 +79,23 @@ def tls(settings: Any) -> ssl.SSLContext:
         if settings.cert_file:
             key = "cert_file"
             # An empty password: a key that is encrypted is refused, instead of asked for on the terminal.
-            context.load_cert_chain(settings.cert_file, settings.key_file or None, password="")  # noqa: S106
+            context.load_cert_chain(settings.cert_file, settings.key_file or None, password="")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or type(error).__name__
         raise MachineError(f"sinks.{settings.name}.{key}: cannot be used ({reason})") from None
     return context
+
+
+def age(settings: Any) -> tuple[int, ...]:
+    """When each of the certificates was written, in nanoseconds; what changes when one is replaced."""
+    written: list[int] = []
+    for key in _FILES:
+        file = getattr(settings, key, "")
+        try:
+            written.append(Path(file).stat().st_mtime_ns if file else 0)
+        except OSError:
+            written.append(-1)
+    return tuple(written)
 
 
 def _named(settings: Any, kind: Kind) -> tuple[str, str]:

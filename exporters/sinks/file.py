@@ -3,8 +3,8 @@
 Owns the file and its older ones: one whole line an alert, on disk before it counts as delivered, and once. A file that
 holds ``rotate_bytes`` is renamed to ``<name>.000001``, ``<name>.000002`` … and a new one begun under the configured
 name; the newest ``keep`` of the renamed ones stay. A renamed file keeps its name and is never written again, so a
-reader that goes to its end before it opens the new one sees each line once. After ``logrotate`` has moved the file
-away, or somebody has deleted it, the next batch goes to a new one too.
+reader that goes to its end before it opens the next (of the next number, or the new one) sees each line once. After
+``logrotate`` has moved the file away, or somebody has deleted it, the next batch goes to a new one too.
 
 Rotation is one rename: before it the lines are in the file, after it in the renamed one, so a kill at any point loses
 and repeats none; what a kill leaves to be done (beginning the new file, dropping the oldest) the next write does.

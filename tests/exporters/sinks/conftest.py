@@ -13,8 +13,9 @@ import uvloop
 
 from guardian.levels import Level
 from guardian.ports import Message
-from tests.guardian.sources.conftest import Certificates
-from tests.guardian.sources.conftest import certificates as certificates  # a fixture
+from tests.guardian.sources.conftest import Certificates, certificates
+
+__all__ = ["certificates"]  # a fixture
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -45,7 +45,7 @@ async def test_nobody_there() -> None:
     with pytest.raises(ConnectionRefusedError) as caught:
         await dial("127.0.0.1", port, PATIENCE_S)
     assert str(meaning(caught.value, "siem:1")) == "siem:1: Connection refused"
-    with pytest.raises(OSError, match=".") as unknown:
+    with pytest.raises(OSError, match=r".*") as unknown:
         await dial("no-such-name.invalid", 1, PATIENCE_S)
     assert isinstance(meaning(unknown.value, "siem:1"), RetryError)
 
@@ -185,14 +185,15 @@ async def test_an_end_of_the_receiver_is_noticed() -> None:
     async with serving(leaving) as port:
         connection = await opened(port)
         await connection.send(b"x")
-        with pytest.raises(OSError, match="closed|reset"):
-            async with asyncio.timeout(PATIENCE_S):
-                while True:
-                    await connection.more()
+        async with asyncio.timeout(PATIENCE_S):
+            while not connection.over:
+                await connection.more()
+        with pytest.raises(OSError, match=r"closed|reset"):
+            await connection.more()
         assert connection.received == b"bye"
         assert connection.over
         for call in (connection.send(b"x"), connection.acknowledged()):
-            with pytest.raises(OSError, match="closed|reset"):
+            with pytest.raises(OSError, match=r"closed|reset"):
                 await call
         connection.abort()
 
@@ -223,7 +224,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, certificates: Certificates) -
         {"cert_file": pem, "key_file": certificates.file("server.key")},
         {"cert_file": pem, "key_file": str(protected)},
     ):
-        with pytest.raises(HoldError, match=r"cannot use .*(No such file|not PEM)"):
+        with pytest.raises(HoldError, match=r"sinks\.a\.(ca|cert)_file: cannot be used"):
             tls_context(Syslog(name="a", host="siem", **files))
     context = tls_context(Syslog(name="a", host="siem", cert_file=pem, key_file=key))
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2

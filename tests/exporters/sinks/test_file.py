@@ -26,6 +26,8 @@ from guardian.errors import MachineError, PoisonError, RetryError
 from guardian.levels import Level
 from guardian.ports import Message
 from guardian.sink_settings import File
+from tests.guardian.sources.test_tail import Reader
+from tests.guardian.sources.test_tail import made as tailing
 
 
 def items(*names: str) -> list[Message]:
@@ -326,6 +328,26 @@ class TestRotation:
         follower.file.close()
         sink._close()
         assert follower.seen == [str(number) for number in range(count)]
+
+    @settings(max_examples=20)
+    @given(script=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), min_size=1, max_size=40))
+    def test_so_does_a_source_that_tails(
+        self, tmp_path_factory: pytest.TempPathFactory, script: list[tuple[int, int]]
+    ) -> None:
+        folder = tmp_path_factory.mktemp("source")
+        path = folder / "a.jsonl"
+        sink = sink_at(path, rotate_bytes=40, keep=1000)
+        reader, count = Reader(tailing(folder, "a.jsonl", "a.jsonl.0*")), 0
+        for many, steps in script:
+            sink._append([message.body for message in items(*map(str, range(count, count + many)))])
+            count += many
+            for _ in range(steps):
+                reader.step()
+        reader.drain()
+        sink._close()
+        reader.close()
+        seen = sorted(int(json.loads(line)["id"]) for line in reader.lines)
+        assert seen == list(range(count))
 
 
 class Killed(BaseException):

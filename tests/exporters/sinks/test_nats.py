@@ -351,9 +351,9 @@ async def test_what_a_server_says(answer: Callable[[bytes, int], bytes], kind: t
 
 
 async def test_what_was_acknowledged_before_a_break_is_not_sent_again() -> None:
-    async with serving(Fake(lambda reply, count: taken(reply) if count <= 7 else b"-ERR 'x'\r\n")) as port:
-        async with sink_to(f"nats://127.0.0.1:{port}") as sink:
-            refused, _ = await sink.write(messages(0, 20))
+    fake = Fake(lambda reply, count: taken(reply) if count <= 7 else b"-ERR 'x'\r\n")
+    async with serving(fake) as port, sink_to(f"nats://127.0.0.1:{port}") as sink:
+        refused, _ = await sink.write(messages(0, 20))
     assert [int(name, 16) for name in refused] == list(range(7, 20))
 
 

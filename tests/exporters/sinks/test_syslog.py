@@ -143,10 +143,14 @@ async def test_who_talks_without_end_is_no_receiver() -> None:
 
     async with serving(talking) as port:
         sink = sink_to(port)
-        with pytest.raises(RetryError, match="is it a syslog receiver"):
+
+        async def many() -> None:
             for _ in range(1000):
                 await sink.write(messages(0, 10))
                 await asyncio.sleep(0.005)
+
+        with pytest.raises(RetryError, match="is it a syslog receiver"):
+            await many()
         await sink.close()
 
 
@@ -295,7 +299,7 @@ class TestTrust:
 
         async with serving(plain) as port:
             sink = sink_to(port, transport="tls", ca_file=certificates.file("authority.pem"))
-            with pytest.raises(HoldError, match="TLS: .*WRONG_VERSION_NUMBER"):
+            with pytest.raises(HoldError, match=r"TLS: .*WRONG_VERSION_NUMBER"):
                 await sink.write(messages(0, 1))
             await sink.close()
 
@@ -333,7 +337,7 @@ class TestRsyslog:
         client = {"cert_file": certificates.file("client.pem"), "key_file": certificates.file("client.key")}
         with Rsyslog(tmp_path / "rsyslog", "imtcp", before=ossl("x509/certvalid")).running() as receiver:
             stranger = sink_to(receiver.port, **trust)
-            with pytest.raises((HoldError, RetryError)):
+            with pytest.raises(HoldError, match=r"TLS: .*CERTIFICATE_REQUIRED"):
                 await stranger.write(messages(0, 10))
             await stranger.close()
             sink = sink_to(receiver.port, **trust, **client)
