@@ -24,6 +24,8 @@ HELD_BYTES: Final = 64 * 1024
 """What a receiver may have said that nobody has read yet; past it, it is not listened to until somebody has."""
 SAID_KEPT: Final = 300
 """Characters of an answer that an error repeats."""
+FAREWELL_S: Final = 5.0
+"""Longest that an end in order may take: a service that stops waits for it."""
 _SETTLE_S: Final = 0.2
 _POLL_S: Final = 0.0005
 _SLOWEST_POLL_S: Final = 0.02
@@ -97,6 +99,11 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """All of it is with the kernel."""
         self._writable.set()
+
+    def unheard(self) -> None:
+        """Raises OSError when something was said before TLS: by whoever stands in between, and it would be believed."""
+        if self.received:
+            raise ConnectionAbortedError("the receiver spoke before TLS")
 
     async def send(self, data: bytes) -> None:
         """Hand bytes to the kernel; returns once none wait in this process.
@@ -177,7 +184,7 @@ class Connection(asyncio.Protocol):
         """
         if not self._gone.is_set():
             try:
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(min(timeout_s, FAREWELL_S)):
                     if self._transport.get_extra_info("ssl_object") is None:  # else close says close_notify
                         self._transport.write_eof()
                         while not self.over:
@@ -250,10 +257,12 @@ async def connect(
     """
     loop = asyncio.get_running_loop()
     connection = Connection(sock)
+    transport: asyncio.Transport | None = None
     try:
         async with asyncio.timeout(timeout_s):
             transport, _ = await loop.create_connection(lambda: connection, sock=sock)
             if context is not None:
+                connection.unheard()
                 secured = await loop.start_tls(
                     transport,
                     connection,
@@ -264,8 +273,11 @@ async def connect(
                 )
                 if secured is None:
                     raise ConnectionResetError("the receiver closed the connection")  # noqa: TRY301  (as any other)
+                connection.unheard()
                 connection.through(secured)
     except BaseException:
+        if transport is not None:
+            transport.abort()
         sock.close()
         raise
     return connection

@@ -9,6 +9,8 @@ used). The stream is trimmed to about ``max_length`` entries, whether or not som
 Idempotent as far as a stream allows. A transaction is there as a whole or not at all, so only a batch whose answer was
 lost is in doubt: the next write, as the first one after a start, looks through the newest entries for its ids and
 leaves those out. Beyond that, ``id`` tells a reader.
+
+What Redis answers is kept by redis-py without a limit: a server that is not what it seems is bounded by time only.
 """
 
 from __future__ import annotations

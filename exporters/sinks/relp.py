@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from exporters.sinks.connection import SAID_KEPT, Connection, connect, dial, meaning, tls_context
+from exporters.sinks.connection import FAREWELL_S, SAID_KEPT, Connection, connect, dial, meaning, tls_context
 from guardian.errors import DeliveryError, HoldError, PoisonError, RetryError
 from guardian.ports import Answers, Message
 from guardian.sink_settings import Relp
@@ -92,7 +92,7 @@ class RelpSink:
         if connection is None:
             return
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
+            async with asyncio.timeout(min(self._settings.timeout_s, FAREWELL_S)):
                 await connection.send(_frame(self._next(), b"close", b""))
                 while not any(answer.command == b"rsp" for answer in _answers(connection.received)):
                     await connection.more()

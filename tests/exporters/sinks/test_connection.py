@@ -198,6 +198,24 @@ async def test_an_end_of_the_receiver_is_noticed() -> None:
         connection.abort()
 
 
+async def test_what_is_said_before_tls_is_not_believed(certificates: Certificates) -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"1 rsp 6 200 OK\n")
+        await reader.read(1)
+        await reader.read()
+
+    context = ssl.create_default_context(cafile=certificates.file("authority.pem"))
+    async with serving(early) as port:
+        for _ in range(5):
+            with pytest.raises(OSError, match=r"WRONG_VERSION|wrong version|spoke before TLS"):
+                await opened(port, context)
+    with socket.socket() as sock:
+        connection = Connection(sock)
+        connection.received += b"1 rsp"
+        with pytest.raises(ConnectionAbortedError, match="spoke before TLS"):
+            connection.unheard()
+
+
 def test_fingerprints() -> None:
     digest = hashlib.sha256(b"certificate").hexdigest()
     listed = "sha-256:" + ":".join(digest[at : at + 2] for at in range(0, 64, 2))
