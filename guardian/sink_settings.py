@@ -26,6 +26,21 @@ RedisUrl = Annotated[
 NatsUrl = Annotated[
     str, Meta(pattern=r"^(nats|tls)://[^/\s]+\Z", description="an address nats://… or tls://…")
 ]
+NatsSubject = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*\Z",
+        max_length=256,
+        description="a subject without wildcards: a.b.c",
+    ),
+]
+Fingerprint = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?i:sha-256(:[0-9a-f]{2}){32})\Z",
+        description="sha-256: and 32 pairs of hexadecimal digits between colons",
+    ),
+]
 JsonForm = Literal["ocsf", "ocsf-1.7", "ocsf-1.6", "ocsf-1.5", "ecs", "wazuh", "cloudevents"]
 """Forms of one JSON object an alert."""
 LineForm = Literal["rfc5424", "cef", "leef"]
@@ -162,8 +177,8 @@ class Syslog(_Tls, tag="syslog"):
     port: Port = 6514
     transport: Literal["tcp", "tls"] = "tls"
     format: LineForm = "rfc5424"
-    fingerprints: tuple[str, ...] = ()
-    """``sha-256:AB:CD:…`` of certificates that are trusted whoever signed them (RFC 5425, 4.2.2)."""
+    fingerprints: tuple[Fingerprint, ...] = ()
+    """Of the certificates that are trusted, and no others, whoever signed them (RFC 5425, 4.2.2)."""
     enterprise: Annotated[int, Meta(ge=1, description="a private enterprise number")] = 32473
     """Of structured data; 32473 is the number for documentation."""
 
@@ -184,6 +199,8 @@ class Redis(_Tls, tag="redis"):
     """A Redis Stream: one entry an alert."""
 
     url: RedisUrl
+    username: str = ""
+    """Of Redis 6 access lists; empty = the default user."""
     password_env: str = ""
     password_file: str = ""
     stream: str = "tamv:guardian:alerts"
@@ -195,7 +212,7 @@ class Nats(_Token, tag="nats"):
     """A NATS JetStream subject: one message an alert, deduplicated by its id."""
 
     url: NatsUrl
-    subject: str = "tamv.guardian.alerts"
+    subject: NatsSubject = "tamv.guardian.alerts"
     format: JsonForm = "cloudevents"
 
 
