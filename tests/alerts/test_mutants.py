@@ -1,0 +1,98 @@
+"""The rule tests pin the rules: whatever is changed in one place of a rule, a promtool test fails.
+
+Comparators, windows, offsets, ``for``, thresholds (a tenth), set operators, aggregations, arithmetic, groupings, matchers.
+A changed rule stands alone in a file, with what is recorded for it and with what the test files ask about it, so that
+nothing but the change can fail it; many such files go through one promtool, two of which run side by side. A seeded
+sample is taken unless GUARDIAN_ALL_MUTANTS is set.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.alerts.mutants import Mutant, mutants
+from tests.alerts.rule_files import RULES, needed, needs_promtool, promtool, rules_text, asked_of
+
+SAMPLE: Final = 400
+SEED: Final = 5
+_BATCH: Final = 40
+
+EQUIVALENT: Final[dict[str, str]] = {}
+"""Change → why no test can tell it from the rule."""
+
+ALL: Final = [mutant for rule in RULES.values() for mutant in mutants(rule)]
+UNCHANGED: Final = [Mutant(rule, rule.name) for rule in RULES.values()]
+
+
+def _chosen() -> list[Mutant]:
+    if os.environ.get("GUARDIAN_ALL_MUTANTS"):
+        return ALL
+    return random.Random(SEED).sample(ALL, min(SAMPLE, len(ALL)))
+
+
+def _passed(batch: Sequence[Mutant], folder: Path) -> list[Mutant]:
+    """Those that no test notices."""
+    files: dict[str, Mutant] = {}
+    for number, mutant in enumerate(batch):
+        rules = f"{number}.rules.yml"
+        (folder / rules).write_text(
+            rules_text([*needed(mutant.rule), mutant.rule]), encoding="utf-8"
+        )
+        for part, text in enumerate(asked_of(mutant.rule.name, rules)):
+            name = f"{number}-{part}.test.yml"
+            (folder / name).write_text(text, encoding="utf-8")
+            files[name] = mutant
+    # A rule that promtool cannot read would fail its tests too: that is no proof.
+    checked = promtool("check", "rules", *(f"{number}.rules.yml" for number in range(len(batch))), cwd=folder)
+    assert checked.returncode == 0, checked.stdout
+    run = promtool("test", "rules", *files, cwd=folder)
+    said = dict(re.findall(r"^Unit Testing: +(\S+)\n +(SUCCESS|FAILED)", run.stdout, re.MULTILINE))
+    assert said.keys() == files.keys(), run.stdout
+    noticed = {mutant.change for name, mutant in files.items() if said[name] == "FAILED"}
+    return [mutant for mutant in batch if mutant.change not in noticed]
+
+
+def _unnoticed(chosen: Sequence[Mutant], tmp_path: Path) -> list[str]:
+    batches = [chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH)]
+    folders = [tmp_path / str(number) for number in range(len(batches))]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor(2) as pool:
+        return [mutant.change for left in pool.map(_passed, batches, folders) for mutant in left]
+
+
+@needs_promtool
+def test_unchanged_rules_pass_alone(tmp_path: Path):
+    """Without this, a test that fails for a reason of its own would look like one that notices."""
+    assert _unnoticed(UNCHANGED, tmp_path) == [mutant.change for mutant in UNCHANGED]
+
+
+@needs_promtool
+@pytest.mark.slow
+def test_every_changed_rule_fails_a_test(tmp_path: Path):
+    assert set(_unnoticed(_chosen(), tmp_path)) <= set(EQUIVALENT)
+
+
+def test_what_is_called_equivalent_is_a_change_with_a_reason():
+    assert set(EQUIVALENT) <= {mutant.change for mutant in ALL}
+    assert all(len(reason) > 20 for reason in EQUIVALENT.values())
+
+
+def test_changes_have_names_of_their_own():
+    assert len({mutant.change for mutant in ALL}) == len(ALL)
+
+
+@pytest.mark.parametrize(
+    ("part", "least"),
+    [(" > →", 0), ("for: ", 3 * 25), ("h →", 0), ("and →", 2), ("by (", 20), ("sum → max", 20), ("0.9 →", 2)],
+)
+def test_there_are_changes_of_every_kind(part: str, least: int):
+    assert sum(part in mutant.change for mutant in ALL) >= least
