@@ -125,13 +125,13 @@ def rules_text(rules: Sequence[Rule]) -> str:
 
 
 def asked_of(name: str, rules_file: str) -> list[str]:
-    """What the test files ask about one rule: a text for each interval that its tests are evaluated at."""
-    by_head: dict[str, str] = {}
+    """What the test files ask about one rule: a file for each of their tests that asks something."""
+    texts = []
     for case in CASES:
         if about := case.about(name):
             head = re.sub(r"(?m)^  - \S+\.rules\.yml$", f"  - {rules_file}", case.head)
-            by_head[head] = by_head.get(head, "") + about
-    return [head + body for head, body in by_head.items()]
+            texts.append(head + about)
+    return texts
 
 
 def promtool(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from typing import Final
 import pytest
 
 from tests.alerts.mutants import Mutant, mutants
-from tests.alerts.rule_files import RULES, needed, needs_promtool, promtool, rules_text, asked_of
+from tests.alerts.rule_files import RULES, asked_of, needed, needs_promtool, promtool, rules_text
 
 SAMPLE: Final = 400
 SEED: Final = 5
@@ -39,25 +39,30 @@ def _chosen() -> list[Mutant]:
 
 
 def _passed(batch: Sequence[Mutant], folder: Path) -> list[Mutant]:
-    """Those that no test notices."""
-    files: dict[str, Mutant] = {}
+    """Those that no test notices. Each round runs one more test of each that none has noticed yet."""
+    asked: list[list[str]] = []
     for number, mutant in enumerate(batch):
         rules = f"{number}.rules.yml"
-        (folder / rules).write_text(
-            rules_text([*needed(mutant.rule), mutant.rule]), encoding="utf-8"
-        )
-        for part, text in enumerate(asked_of(mutant.rule.name, rules)):
-            name = f"{number}-{part}.test.yml"
-            (folder / name).write_text(text, encoding="utf-8")
-            files[name] = mutant
+        (folder / rules).write_text(rules_text([*needed(mutant.rule), mutant.rule]), encoding="utf-8")
+        asked.append(asked_of(mutant.rule.name, rules))
     # A rule that promtool cannot read would fail its tests too: that is no proof.
     checked = promtool("check", "rules", *(f"{number}.rules.yml" for number in range(len(batch))), cwd=folder)
     assert checked.returncode == 0, checked.stdout
+    left = set(range(len(batch)))
+    for turn in range(max(map(len, asked))):
+        files = {f"{number}.test.yml": number for number in sorted(left) if turn < len(asked[number])}
+        for name, number in files.items():
+            (folder / name).write_text(asked[number][turn], encoding="utf-8")
+        said = _said(files, folder) if files else {}
+        left -= {files[name] for name, word in said.items() if word == "FAILED"}
+    return [batch[number] for number in sorted(left)]
+
+
+def _said(files: Collection[str], folder: Path) -> dict[str, str]:
     run = promtool("test", "rules", *files, cwd=folder)
     said = dict(re.findall(r"^Unit Testing: +(\S+)\n +(SUCCESS|FAILED)", run.stdout, re.MULTILINE))
-    assert said.keys() == files.keys(), run.stdout
-    noticed = {mutant.change for name, mutant in files.items() if said[name] == "FAILED"}
-    return [mutant for mutant in batch if mutant.change not in noticed]
+    assert said.keys() == set(files), run.stdout
+    return said
 
 
 def _unnoticed(chosen: Sequence[Mutant], tmp_path: Path) -> list[str]:
