@@ -37,32 +37,24 @@ class Mutant:
     """A changed rule, and what was changed."""
 
     rule: Rule
+    kind: str
     change: str
 
 
 def mutants(rule: Rule) -> Iterator[Mutant]:
     """Every rule that differs from this one in one place of its expression or in its ``for``."""
-    for start, end, new in _changes(rule.expr):
-        expr = rule.expr[:start] + new + rule.expr[end:]
-        line = rule.expr.count("\n", 0, start) + 1
-        old = rule.expr[start:end] or "(nothing)"
-        yield Mutant(
-            replace(rule, expr=expr), f"{rule.name}, line {line}: {old} → {new or '(nothing)'} at {start}"
-        )
-    if rule.waits:
-        for waits in (*_durations(rule.waits), "0s"):
-            text = rule.text.replace(f"        for: {rule.waits}\n", f"        for: {waits}\n")
-            yield Mutant(replace(rule, text=text), f"{rule.name}, for: {rule.waits} → {waits}")
-
-
-def _changes(expr: str) -> Iterator[tuple[int, int, str]]:
-    """(start, end, what stands there instead)."""
-    for token in _TOKEN.finditer(expr):
+    for token in _TOKEN.finditer(rule.expr):
         kind = token.lastgroup
         assert kind is not None
         start, end = token.span(kind)
+        line = rule.expr.count("\n", 0, start) + 1
         for new in _instead(kind, token[kind]):
-            yield start, end, new
+            expr = rule.expr[:start] + new + rule.expr[end:]
+            change = f"{rule.name}, line {line}: {token[kind]} → {new or '(nothing)'} at {start}"
+            yield Mutant(replace(rule, expr=expr), kind, change)
+    for waits in (*_durations(rule.waits), "0s") if rule.waits else ():
+        text = rule.text.replace(f"        for: {rule.waits}\n", f"        for: {waits}\n")
+        yield Mutant(replace(rule, text=text), "for", f"{rule.name}, for: {rule.waits} → {waits}")
 
 
 def _instead(kind: str, old: str) -> Iterator[str]:
