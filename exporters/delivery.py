@@ -27,7 +27,7 @@ import structlog
 from exporters import outbox as boxes
 from exporters import own_alerts
 from exporters.alert import Alert
-from exporters.breaker import LONGEST_ASKED_S, PARKED_WAIT_S, Standing, backoff_s
+from exporters.breaker import LEAST_WAIT_S, LONGEST_ASKED_S, PARKED_WAIT_S, Standing, backoff_s
 from exporters.handover import expire, hand_over
 from exporters.metrics import Counters
 from exporters.outbox import Item, Mark, Outbox
@@ -153,8 +153,9 @@ class Worker:
         if not self._ready:
             later = await asyncio.to_thread(self._read, now)
             if not self._ready:
-                return min(IDLE_S, max(0.01, (later - now) / 1e9)) if later else IDLE_S
-        return await self._attempt(self._cut())
+                return min(IDLE_S, max(LEAST_WAIT_S, (later - now) / 1e9)) if later else IDLE_S
+        wait = await self._attempt(self._cut())
+        return min(wait, max(LEAST_WAIT_S, self._until_hand_over(self._clock()))) if wait else 0.0
 
     async def _deliver(self) -> None:
         failures = 0
