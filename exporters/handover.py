@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from exporters.alert_rows import cut
 from exporters.outbox import (
     ABOUT_ITSELF,
     DEAD,
@@ -21,7 +22,6 @@ from exporters.outbox import (
     Mark,
     Outbox,
     count,
-    cut,
     outbox,
 )
 

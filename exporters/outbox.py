@@ -1,6 +1,6 @@
 """Alerts and what is still owed to whom: written with the cursor in one transaction, drained at each sink's pace.
 
-Owns the tables ``alerts``, ``outbox``, ``outbox_tally``, ``cursors`` and ``positions`` and the law that every sink keeps at every
+Owns the tables ``outbox``, ``outbox_tally``, ``cursors`` and ``positions`` and the law that every sink keeps at every
 moment: accepted = delivered + pending + parked + dead + suppressed. The law is a constraint of the database: a
 transaction that would break it fails. An alert is accepted once, by its id, however often it is added. Does not own
 how anything is sent (``exporters.delivery``), which sinks an alert is owed to beyond a minimum level
@@ -9,9 +9,8 @@ how anything is sent (``exporters.delivery``), which sinks an alert is owed to b
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -21,9 +20,10 @@ from sqlalchemy.dialects.sqlite import insert
 
 from exporters import own_alerts
 from exporters.alert import Alert, Decision
+from exporters.alert_rows import alert_of, alerts, known_of, row_of
 from exporters.breaker import Standing, keep_standing, standing_of
 from exporters.store import Store, metadata, newest_first
-from guardian.levels import Level, level_named
+from guardian.levels import level_named
 from guardian.sink_settings import Sink
 
 PENDING, DELIVERED, PARKED, DEAD, SUPPRESSED = STATES = (
@@ -43,30 +43,6 @@ REFUSED, UNRENDERED, EXPIRED = "refused", "not_rendered", "expired"
 POLICY, ABOUT_ITSELF, HANDED_OVER, DROPPED = "policy", "about_itself", "handed_over", "dropped"
 """Why a row is suppressed: routes and levels, it tells about this very sink, the fallback took over, a person said so."""
 
-alerts: Final = sa.Table(
-    "alerts",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("created_at", sa.BigInteger, nullable=False),
-    sa.Column("role", sa.Text, nullable=False),
-    sa.Column("entity", sa.Text, nullable=False),
-    sa.Column("layer", sa.Integer, nullable=False),
-    sa.Column("level_from", sa.Integer, nullable=False),
-    sa.Column("level_to", sa.Integer, nullable=False),
-    sa.Column("score", sa.Float, nullable=False),
-    sa.Column("reasons", sa.Text, nullable=False),
-    sa.Column("event", sa.BigInteger, nullable=False),
-    sa.Column("trace_id", sa.Text, nullable=False),
-    sa.Column("config", sa.Text, nullable=False),
-    sa.Column("synthetic", sa.Boolean, nullable=False),
-    sa.Column("extrapolated", sa.Boolean, nullable=False),
-    sa.Column("finding", sa.Text, nullable=False, server_default=""),
-    sa.Column("activity", sa.Text, nullable=False, server_default="open"),
-    sa.Column("tags", sa.Text, nullable=False, server_default="[]"),
-    sa.Column("suppressed", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("suppressed_since", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Index("alerts_newest", "created_at", "id"),
-)
 outbox: Final = sa.Table(
     "outbox",
     metadata,
@@ -130,8 +106,6 @@ LONGEST_PUT_OFF_NS: Final = 86_400 * 10**9
 """A row that may be sent only later than this is due: the wall clock was set back."""
 
 _MOST_ERROR: Final = 500
-_MOST_IDS: Final = 1000
-"""Ids in one statement; SQLite takes 32,766 parameters."""
 
 # The unary plus keeps SQLite from walking all that is owed to find a few rows by their number.
 _BEFORE: Final = sa.text(
@@ -242,7 +216,7 @@ class Outbox:
         A sink that is configured later is owed what is accepted from then on.
         """
         offered = {alert.id: alert for alert in batch}
-        known = _known(connection, offered)
+        known = known_of(connection, offered)
         fresh = [alert for alert in offered.values() if alert.id not in known]
         return self._accept(connection, self._policy.decide(connection, fresh)) if fresh else []
 
@@ -250,7 +224,7 @@ class Outbox:
         """Accept what the policy itself raises by now; to be called every second or so."""
         with self.store.transaction() as connection:
             decided = {each.alert.id: each for each in self._policy.due(connection, now)}
-            known = _known(connection, decided)
+            known = known_of(connection, decided)
             return self._accept(connection, [each for id_, each in decided.items() if id_ not in known])
 
     def _accept(self, connection: sa.Connection, decided: Sequence[Decision], about: str = "") -> list[Alert]:
@@ -258,7 +232,7 @@ class Outbox:
         if not decided:
             return []
         now = self._clock()
-        connection.execute(alerts.insert(), [_row(each.alert) for each in decided])
+        connection.execute(alerts.insert(), [row_of(each.alert) for each in decided])
         for sink in self._sinks:
             rows: list[dict[str, Any]] = []
             for each in decided:
@@ -427,43 +401,7 @@ def get_positions(connection: sa.Connection) -> dict[str, bytes]:
     return {row.source: row.position for row in connection.execute(sa.select(positions))}
 
 
-def alert_of(row: Sequence[Any]) -> Alert:
-    """The alert of a row of ``alerts``, its columns in the order of the table."""
-    values = dict(zip(_COLUMNS, row, strict=True))
-    values["reasons"] = tuple(msgspec.json.decode(values["reasons"]))
-    values["tags"] = tuple(msgspec.json.decode(values["tags"])) if values["tags"] != "[]" else ()
-    values["level_from"], values["level_to"] = Level(values["level_from"]), Level(values["level_to"])
-    return Alert(**values)
-
-
-_COLUMNS: Final = tuple(alerts.c.keys())
-
-
-def _known(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
-    known: set[str] = set()
-    for part in cut(ids):
-        known.update(connection.execute(sa.select(alerts.c.id).where(alerts.c.id.in_(part))).scalars())
-    return known
-
-
-def cut(ids: Iterable[Any]) -> Iterator[list[Any]]:
-    """Ids or numbers, a statement's worth at a time."""
-    rest = iter(ids)
-    while part := list(itertools.islice(rest, _MOST_IDS)):
-        yield part
-
-
 def _item(sink: str, row: Sequence[Any]) -> Item:
     seq, accepted_at, heartbeat, body, _id, *alert = row
     made = own_alerts.heartbeat(sink, accepted_at) if heartbeat else alert_of(alert)
     return Item(seq, made, accepted_at, bool(heartbeat), body)
-
-
-def _row(alert: Alert) -> dict[str, Any]:
-    row = {name: getattr(alert, name) for name in _COLUMNS}
-    return row | {
-        "level_from": int(alert.level_from),
-        "level_to": int(alert.level_to),
-        "reasons": msgspec.json.encode(alert.reasons).decode(),
-        "tags": msgspec.json.encode(alert.tags).decode(),
-    }

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from guardian import texts
-from guardian.errors import GuardianError, MachineError
+from guardian.errors import GuardianError, InputError, MachineError
 
 FOUND_WRONG, BAD_INPUT = 1, 2
 
@@ -286,6 +286,124 @@ def build(language: texts.Language) -> typer.Typer:
             print(jsonlib.dumps(figures))
         else:
             Console().print(table(figures, language))
+
+    app.add_typer(_dlq(say, language), name="dlq")
+    return app
+
+
+def _dlq(say: Any, language: texts.Language) -> typer.Typer:
+    """The commands about dead letters. They work on the data folder, also beside a running service."""
+    app = typer.Typer(help=say("dlq"), no_args_is_help=True, rich_markup_mode=None)
+    sink_argument = typer.Argument(help=say("dlq_sink_argument"), metavar="SINK")
+    alert_argument = typer.Argument(help=say("dlq_alert_argument"), metavar="ALERT")
+    alerts_argument = typer.Argument(help=say("dlq_alert_argument"), metavar="[ALERT…]", show_default=False)
+    all_option = typer.Option("--all", help=say("dlq_all"))
+    json_option = typer.Option("--json", help=say("json"))
+    config_option = typer.Option("--config", help=say("run_config"), metavar="FILE")
+    data_option = typer.Option(help=say("dlq_data"), metavar="DIR")
+    folder = Path("guardian-data")
+
+    def chosen(alerts: list[str] | None, *, every: bool) -> list[str] | None:
+        if every == bool(alerts):
+            raise InputError("ALERT", "expected ids of alerts, or --all")
+        return None if every else alerts
+
+    def tell(indices: list[int], *, json: bool) -> None:
+        if json:
+            print(jsonlib.dumps({"changed": len(indices), "msrIndices": indices}))
+        else:
+            print(say("dlq_changed", count=len(indices)))
+
+    @app.command("list", help=say("dlq_list"))
+    def list_command(
+        sink: Annotated[str | None, typer.Option(help=say("dlq_of"), metavar="SINK")] = None,
+        limit: Annotated[int, typer.Option(help=say("limit"), min=1, max=200)] = 50,
+        offset: Annotated[int, typer.Option(help=say("offset"), min=0)] = 0,
+        data_dir: Annotated[Path, data_option] = folder,
+        config: Annotated[Path | None, config_option] = None,
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        from guardian.operations import dead_letters
+
+        with dead_letters.opened(data_dir, _settings(config)) as box:
+            letters, total = box.page(sink, limit=limit, offset=offset)
+        if json:
+            items = [each.to_json() for each in letters]
+            print(jsonlib.dumps({"items": items, "total": total}, ensure_ascii=False))
+            return
+        if letters:
+            Console().print(dead_letters.table(letters, language))
+        print(say("shown", count=len(letters), total=total))
+
+    @app.command("show", help=say("dlq_show"))
+    def show_command(
+        sink: Annotated[str, sink_argument],
+        alert: Annotated[str, alert_argument],
+        data_dir: Annotated[Path, data_option] = folder,
+        config: Annotated[Path | None, config_option] = None,
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        from guardian.operations import dead_letters
+
+        with dead_letters.opened(data_dir, _settings(config)) as box:
+            letter = box.letter(sink, alert)
+        if json:
+            print(jsonlib.dumps(letter.to_json(), ensure_ascii=False))
+            return
+        Console().print(dead_letters.table([letter], language))
+        print(dead_letters.details(letter, language))
+
+    @app.command("edit", help=say("dlq_edit"))
+    def edit_command(
+        sink: Annotated[str, sink_argument],
+        alert: Annotated[str, alert_argument],
+        message: Annotated[typer.FileBinaryRead, typer.Option(help=say("dlq_edit_message"), metavar="FILE")],
+        data_dir: Annotated[Path, data_option] = folder,
+        config: Annotated[Path | None, config_option] = None,
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        from guardian.operations import dead_letters
+
+        body = message.read()
+        with dead_letters.opened(data_dir, _settings(config)) as box:
+            tell([box.edit(sink, alert, body, by=dead_letters.operator())], json=json)
+
+    @app.command("replay", help=say("dlq_replay"))
+    def replay_command(
+        sink: Annotated[str, sink_argument],
+        alerts: Annotated[list[str] | None, alerts_argument] = None,
+        every: Annotated[bool, all_option] = False,  # noqa: FBT002
+        data_dir: Annotated[Path, data_option] = folder,
+        config: Annotated[Path | None, config_option] = None,
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        from guardian.operations import dead_letters
+
+        named = chosen(alerts, every=every)
+        with dead_letters.opened(data_dir, _settings(config)) as box:
+            tell(box.replay(sink, named, by=dead_letters.operator()), json=json)
+
+    @app.command("drop", help=say("dlq_drop"))
+    def drop_command(
+        sink: Annotated[str, sink_argument],
+        reason: Annotated[str, typer.Option(help=say("dlq_drop_reason"), metavar="TEXT")],
+        alerts: Annotated[list[str] | None, alerts_argument] = None,
+        every: Annotated[bool, all_option] = False,  # noqa: FBT002
+        yes: Annotated[bool, typer.Option("--yes", help=say("dlq_yes"))] = False,  # noqa: FBT002
+        data_dir: Annotated[Path, data_option] = folder,
+        config: Annotated[Path | None, config_option] = None,
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        from guardian.operations import dead_letters
+
+        named = chosen(alerts, every=every)
+        with dead_letters.opened(data_dir, _settings(config)) as box:
+            which = ", ".join(named) if named else say("dlq_every")
+            if not yes and not typer.confirm(
+                say("dlq_confirm", which=texts.plain(which), sink=sink), err=True
+            ):
+                raise typer.Exit(FOUND_WRONG)
+            tell(box.drop(sink, named, reason=reason, by=dead_letters.operator()), json=json)
 
     return app
 
