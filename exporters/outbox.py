@@ -329,7 +329,7 @@ class Outbox:
             count(connection, sink, moved)
             if standing is not None:
                 keep_standing(connection, sink, standing)
-            if tell is not None:
+            if tell is not None and not known_of(connection, [tell.id]):
                 self._accept(connection, self._policy.decide(connection, [tell]), about=sink)
 
     def standing(self, sink: str) -> Standing:

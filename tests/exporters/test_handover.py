@@ -223,5 +223,5 @@ def test_the_law_of_conservation(one_store: Store) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
-        History, settings=hypothesis_settings(max_examples=25, stateful_step_count=25, deadline=None)
+        History, settings=hypothesis_settings(max_examples=20, stateful_step_count=20, deadline=None)
     )
