@@ -292,7 +292,7 @@ def build(language: texts.Language) -> typer.Typer:
 
 
 def _dlq(say: Any, language: texts.Language) -> typer.Typer:
-    """The commands about dead letters. They work on the data folder, also beside a running service."""
+    """The commands about dead letters: asked of a running service, or done on the data folder of one at rest."""
     app = typer.Typer(help=say("dlq"), no_args_is_help=True, rich_markup_mode=None)
     sink_argument = typer.Argument(help=say("dlq_sink_argument"), metavar="SINK")
     alert_argument = typer.Argument(help=say("dlq_alert_argument"), metavar="ALERT")
@@ -301,87 +301,84 @@ def _dlq(say: Any, language: texts.Language) -> typer.Typer:
     json_option = typer.Option("--json", help=say("json"))
     config_option = typer.Option("--config", help=say("run_config"), metavar="FILE")
     data_option = typer.Option(help=say("dlq_data"), metavar="DIR")
-    folder = Path("guardian-data")
+    url_option = typer.Option("--url", help=say("url"), metavar="URL")
+    place, address = Path("guardian-data"), "http://127.0.0.1:8787"
 
-    def chosen(alerts: list[str] | None, *, every: bool) -> list[str] | None:
-        if every == bool(alerts):
-            raise InputError("ALERT", "expected ids of alerts, or --all")
-        return None if every else alerts
+    def ask(data_dir: Path, config: Path | None, url: str, action: Any, **asked: Any) -> dict[str, Any]:
+        from guardian.operations import dead_letters
 
-    def tell(indices: list[int], *, json: bool) -> None:
-        if json:
-            print(jsonlib.dumps({"changed": len(indices), "msrIndices": indices}))
-        else:
-            print(say("dlq_changed", count=len(indices)))
+        request = dead_letters.Request(action=action, **asked)
+        return dead_letters.ask(data_dir, _settings(config), url, request)
+
+    def tell(told: dict[str, Any], *, json: bool) -> None:
+        print(jsonlib.dumps(told) if json else say("dlq_changed", count=told["changed"]))
 
     @app.command("list", help=say("dlq_list"))
     def list_command(
         sink: Annotated[str | None, typer.Option(help=say("dlq_of"), metavar="SINK")] = None,
         limit: Annotated[int, typer.Option(help=say("limit"), min=1, max=200)] = 50,
         offset: Annotated[int, typer.Option(help=say("offset"), min=0)] = 0,
-        data_dir: Annotated[Path, data_option] = folder,
+        data_dir: Annotated[Path, data_option] = place,
         config: Annotated[Path | None, config_option] = None,
+        url: Annotated[str, url_option] = address,
         json: Annotated[bool, json_option] = False,  # noqa: FBT002
     ) -> None:
-        from guardian.operations import dead_letters
-
-        with dead_letters.opened(data_dir, _settings(config)) as box:
-            letters, total = box.page(sink, limit=limit, offset=offset)
+        page = ask(data_dir, config, url, "list", sink=sink, limit=limit, offset=offset)
         if json:
-            items = [each.to_json() for each in letters]
-            print(jsonlib.dumps({"items": items, "total": total}, ensure_ascii=False))
+            print(jsonlib.dumps(page, ensure_ascii=False))
             return
-        if letters:
-            Console().print(dead_letters.table(letters, language))
-        print(say("shown", count=len(letters), total=total))
+        from guardian.operations.dead_letters import table
+
+        if page["items"]:
+            Console().print(table(page["items"], language))
+        print(say("shown", count=len(page["items"]), total=page["total"]))
 
     @app.command("show", help=say("dlq_show"))
     def show_command(
         sink: Annotated[str, sink_argument],
         alert: Annotated[str, alert_argument],
-        data_dir: Annotated[Path, data_option] = folder,
+        data_dir: Annotated[Path, data_option] = place,
         config: Annotated[Path | None, config_option] = None,
+        url: Annotated[str, url_option] = address,
         json: Annotated[bool, json_option] = False,  # noqa: FBT002
     ) -> None:
-        from guardian.operations import dead_letters
-
-        with dead_letters.opened(data_dir, _settings(config)) as box:
-            letter = box.letter(sink, alert)
+        letter = ask(data_dir, config, url, "show", sink=sink, alerts=(alert,))
         if json:
-            print(jsonlib.dumps(letter.to_json(), ensure_ascii=False))
+            print(jsonlib.dumps(letter, ensure_ascii=False))
             return
-        Console().print(dead_letters.table([letter], language))
-        print(dead_letters.details(letter, language))
+        from guardian.operations.dead_letters import details, table
+
+        Console().print(table([letter], language))
+        print(details(letter, language))
 
     @app.command("edit", help=say("dlq_edit"))
     def edit_command(
         sink: Annotated[str, sink_argument],
         alert: Annotated[str, alert_argument],
-        message: Annotated[typer.FileBinaryRead, typer.Option(help=say("dlq_edit_message"), metavar="FILE")],
-        data_dir: Annotated[Path, data_option] = folder,
+        message: Annotated[typer.FileText, typer.Option(help=say("dlq_edit_message"), encoding="utf-8")],
+        data_dir: Annotated[Path, data_option] = place,
         config: Annotated[Path | None, config_option] = None,
+        url: Annotated[str, url_option] = address,
         json: Annotated[bool, json_option] = False,  # noqa: FBT002
     ) -> None:
-        from guardian.operations import dead_letters
-
-        body = message.read()
-        with dead_letters.opened(data_dir, _settings(config)) as box:
-            tell([box.edit(sink, alert, body, by=dead_letters.operator())], json=json)
+        try:
+            text = message.read()
+        except UnicodeDecodeError:
+            raise InputError("--message", "expected text in UTF-8") from None
+        tell(ask(data_dir, config, url, "edit", sink=sink, alerts=(alert,), message=text), json=json)
 
     @app.command("replay", help=say("dlq_replay"))
     def replay_command(
         sink: Annotated[str, sink_argument],
         alerts: Annotated[list[str] | None, alerts_argument] = None,
         every: Annotated[bool, all_option] = False,  # noqa: FBT002
-        data_dir: Annotated[Path, data_option] = folder,
+        data_dir: Annotated[Path, data_option] = place,
         config: Annotated[Path | None, config_option] = None,
+        url: Annotated[str, url_option] = address,
         json: Annotated[bool, json_option] = False,  # noqa: FBT002
     ) -> None:
-        from guardian.operations import dead_letters
-
-        named = chosen(alerts, every=every)
-        with dead_letters.opened(data_dir, _settings(config)) as box:
-            tell(box.replay(sink, named, by=dead_letters.operator()), json=json)
+        named = tuple(alerts or ())
+        tell(ask(data_dir, config, url, "replay", sink=sink, alerts=named, every=every), json=json)
 
     @app.command("drop", help=say("dlq_drop"))
     def drop_command(
@@ -390,20 +387,18 @@ def _dlq(say: Any, language: texts.Language) -> typer.Typer:
         alerts: Annotated[list[str] | None, alerts_argument] = None,
         every: Annotated[bool, all_option] = False,  # noqa: FBT002
         yes: Annotated[bool, typer.Option("--yes", help=say("dlq_yes"))] = False,  # noqa: FBT002
-        data_dir: Annotated[Path, data_option] = folder,
+        data_dir: Annotated[Path, data_option] = place,
         config: Annotated[Path | None, config_option] = None,
+        url: Annotated[str, url_option] = address,
         json: Annotated[bool, json_option] = False,  # noqa: FBT002
     ) -> None:
-        from guardian.operations import dead_letters
-
-        named = chosen(alerts, every=every)
-        with dead_letters.opened(data_dir, _settings(config)) as box:
-            which = ", ".join(named) if named else say("dlq_every")
-            if not yes and not typer.confirm(
-                say("dlq_confirm", which=texts.plain(which), sink=sink), err=True
-            ):
-                raise typer.Exit(FOUND_WRONG)
-            tell(box.drop(sink, named, reason=reason, by=dead_letters.operator()), json=json)
+        named = tuple(alerts or ())
+        which = texts.plain(", ".join(named)) or say("dlq_every")
+        if not yes and not typer.confirm(say("dlq_confirm", which=which, sink=sink), err=True):
+            raise typer.Exit(FOUND_WRONG)
+        tell(
+            ask(data_dir, config, url, "drop", sink=sink, alerts=named, every=every, reason=reason), json=json
+        )
 
     return app
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from rich.console import Console
 
 from exporters.alert import Alert
+from exporters.dead_letters import DeadLetters
 from exporters.delivery import Worker
 from exporters.msr.fsck import verify
 from exporters.outbox import DEAD, Mark, Outbox
+from exporters.pseudonyms import Pseudonyms
 from exporters.register import Register
 from exporters.store import Store
 from guardian.config import Config
-from guardian.errors import InputError
+from guardian.errors import InputError, RequestError
+from guardian.journal.files import Files
 from guardian.levels import Level
 from guardian.operations import dead_letters
 from guardian.ports import Answers, Message
@@ -80,9 +84,9 @@ def test_at_rest(tmp_path: Path) -> None:
     assert (listed["total"], [each["alertId"][0] for each in listed["items"]]) == (2, ["1", "2"])
     assert "HTTP 400" in guardian(tmp_path, "show", "siem", "2", language="es-MX").stdout
     edited = guardian(tmp_path, "edit", "siem", "2", "--message", "-", "--json", given='{"a": 2}\n')
-    assert json.loads(edited.stdout) == {"changed": 1, "msrIndices": [0]}
+    assert json.loads(edited.stdout) == {"action": "edit", "changed": 1, "msrIndices": [0]}
     refused = guardian(tmp_path, "drop", "siem", "1", "--reason", "test", given="n\n")
-    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (refused.returncode, refused.stdout.strip()) == (1, "")
     dropped = guardian(tmp_path, "drop", "siem", "1", "--reason", "test", "--yes", "--json")
     assert json.loads(dropped.stdout)["msrIndices"] == [1]
     wrong = guardian(tmp_path, "replay", "siem", "1")
@@ -96,10 +100,11 @@ def test_at_rest(tmp_path: Path) -> None:
     store.close()
 
 
-async def test_beside_a_running_instance(tmp_path: Path) -> None:
-    """Its worker finds what is to be sent again, and both keep writing the one register."""
+async def test_of_a_running_instance(tmp_path: Path) -> None:
+    """The process that owns the database is asked, and nothing else touches it; its worker sends again."""
     store, outbox = instance(tmp_path)
-    register = Register(store, tmp_path, Config().ledger.origin)
+    letters = DeadLetters(store, Register(store, tmp_path, Config().ledger.origin), Pseudonyms(b"k" * 32))
+    held = Files().lock(tmp_path / "journal")
     taken: list[str] = []
 
     class Taking:
@@ -110,26 +115,60 @@ async def test_beside_a_running_instance(tmp_path: Path) -> None:
         async def close(self) -> None:
             pass
 
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        return web.json_response(await asyncio.to_thread(dead_letters.perform, letters, body, by="local"))
+
+    app = web.Application()
+    app.router.add_post(dead_letters.PATH, answer)
+    server = web.AppRunner(app)
+    await server.setup()
+    await web.TCPSite(server, "127.0.0.1", 0).start()
     worker = Worker(outbox, SIEM, Taking(), render=lambda each: each.id.encode())
     running = asyncio.create_task(worker.run())
-    replayed = await asyncio.to_thread(guardian, tmp_path, "replay", "siem", "--all")
-    assert replayed.returncode == 0, replayed.stderr
+    url = f"http://127.0.0.1:{server.addresses[0][1]}"
+    replayed = await asyncio.to_thread(guardian, tmp_path, "replay", "siem", "--all", "--url", url)
+    assert (replayed.returncode, replayed.stdout) == (0, "2 changed, registered in MSR\n")
     async with asyncio.timeout(20):
         while len(taken) < 2:
             await asyncio.sleep(0.05)
     worker.stop()
     await running
-    with store.transaction() as connection:
-        from exporters.msr.log import Entry
-
-        assert register.write(connection, [Entry("", "thing.done", {}, NOW)]) == [2]
+    await server.cleanup()
+    alone = await asyncio.to_thread(guardian, tmp_path, "list", "--url", url)
+    assert alone.returncode == 2
+    assert "no service answers" in alone.stderr
     store.close()
+    os.close(held)
     assert verify(tmp_path).ok
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"action": "burn"},
+        {"action": "list", "limit": 0},
+        {"action": "list", "unknown": 1},
+        {"action": "replay"},
+        {"action": "replay", "sink": "siem"},
+        {"action": "drop", "sink": "siem", "alerts": ["1"], "every": True, "reason": "x"},
+        {"action": "show", "sink": "siem"},
+        {"action": "edit", "sink": "siem", "alerts": ["1", "2"]},
+    ],
+)
+def test_a_request_that_is_none(tmp_path: Path, body: dict[str, Any]) -> None:
+    store, outbox = instance(tmp_path)
+    letters = DeadLetters(store, Register(store, tmp_path, Config().ledger.origin), Pseudonyms(b"k" * 32))
+    with pytest.raises(RequestError):
+        dead_letters.perform(letters, body, by="")
+    assert outbox.counts()["siem"]["dead"] == 2
+    store.close()
+
+
 def test_a_folder_without_an_instance(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected the data folder"), dead_letters.opened(tmp_path, Config()):
-        pass
+    with pytest.raises(InputError, match="expected the data folder"):
+        dead_letters.ask(tmp_path, Config(), "", dead_letters.Request(action="list"))
     assert list(tmp_path.iterdir()) == [], "nothing is made there"
 
 
@@ -137,13 +176,11 @@ def test_a_folder_without_an_instance(tmp_path: Path) -> None:
 def test_what_others_wrote_cannot_move_the_cursor(tmp_path: Path, language: Any) -> None:
     store, _ = instance(tmp_path)
     store.close()
-    with dead_letters.opened(tmp_path, Config()) as box:
-        letters, _ = box.page(limit=9, offset=0)
-    letters = [replace(each, body=b"a\x1b[2Jb\nc", said=HOSTILE) for each in letters]
-    console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115  (closed below)
-    console.print(dead_letters.table(letters, language))
-    shown = console.export_text() + dead_letters.details(letters[0], language)
-    console.file.close()
+    page = dead_letters.ask(tmp_path, Config(), "", dead_letters.Request(action="list"))
+    letters = [each | {"body": "a\x1b[2Jb\nc", "said": HOSTILE} for each in page["items"]]
+    out = io.StringIO()
+    Console(width=200, file=out).print(dead_letters.table(letters, language))
+    shown = out.getvalue() + dead_letters.details(letters[0], language)
     assert "\x1b" not in shown
     assert "10.0.0.\\x1b[31m1\\n" in shown
     assert dead_letters.operator().startswith("os")
