@@ -149,6 +149,55 @@ METRICS: Final[tuple[MetricRow, ...]] = (
         "Alertas por destino y estado; los estados de un destino suman las alertas que aceptó.",
     ),
     MetricRow(
+        "tamv_guardian_outbox_oldest_seconds",
+        "gauge",
+        {"sink": ()},
+        "Seconds that the alert at the head of each queue has been owed; 0 when nothing is.",
+        "Segundos que lleva debida la alerta a la cabeza de cada cola; 0 cuando no se debe nada.",
+    ),
+    MetricRow(
+        "tamv_guardian_delivery_attempts_total",
+        "counter",
+        {"sink": (), "outcome": ("taken", "partly", "retry", "hold", "refused")},
+        "Attempts to deliver a batch, by what the receiver said.",
+        "Intentos de entregar un lote, según lo que dijo el receptor.",
+    ),
+    MetricRow(
+        "tamv_guardian_delivery_seconds",
+        "histogram",
+        {"sink": ()},
+        "Seconds from the moment an alert is stored until a receiver has it.",
+        "Segundos desde que se guarda una alerta hasta que la tiene un receptor.",
+    ),
+    MetricRow(
+        "tamv_guardian_delivery_duplicates_total",
+        "counter",
+        {"sink": ()},
+        "Alerts that a receiver said it had already; they count as delivered.",
+        "Alertas que un receptor dijo ya tener; cuentan como entregadas.",
+    ),
+    MetricRow(
+        "tamv_guardian_sink_breaker",
+        "gauge",
+        {"sink": ()},
+        "Circuit breaker of each sink: closed 0, half-open 1, open 2.",
+        "Cortacircuitos de cada destino: cerrado 0, a prueba 1, abierto 2.",
+    ),
+    MetricRow(
+        "tamv_guardian_sink_held",
+        "gauge",
+        {"sink": ()},
+        "Whether a sink waits for another credential or address (1): nothing of it is lost, nothing of it is sent.",
+        "Si un destino espera otra credencial o dirección (1): nada suyo se pierde, nada suyo se envía.",
+    ),
+    MetricRow(
+        "tamv_guardian_sink_heartbeat_seconds",
+        "gauge",
+        {"sink": ()},
+        "Seconds that the newest heartbeat of a sink took to its receiver, its wait in the queue included.",
+        "Segundos que tardó el último latido de un destino hasta su receptor, con su espera en la cola.",
+    ),
+    MetricRow(
         "tamv_guardian_journal_bytes", "gauge", {}, "Journal on disk, bytes.", "Diario en disco, bytes."
     ),
     MetricRow(
@@ -262,5 +311,6 @@ _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 BUCKETS: Final[dict[str, tuple[float, ...]]] = {
     "tamv_eoct_risk": (0.2, 0.4, 0.6, 0.8, 1.0),
     "tamv_guardian_batch_seconds": _SECONDS,
+    "tamv_guardian_delivery_seconds": (*_SECONDS, 10.0, 60.0, 600.0, 3600.0, 86_400.0),
     "tamv_guardian_lag_seconds": (*_SECONDS, 10.0, 60.0),
 }

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from exporters import seal, wal
+from exporters import schema, seal, wal
 from guardian.errors import LedgerError, MachineError
 
 metadata: Final = sa.MetaData()
@@ -47,10 +47,10 @@ class Store:
         sa.event.listen(self._engine, "connect", _configure)
 
     def create(self) -> None:
-        """Make the tables that are not there yet, and seal the file. Import the modules that own them first.
+        """Make what is not there yet of the tables, and seal the file. Import the modules that own them first.
 
         Raises:
-            MachineError: the file cannot be made, or is no database.
+            MachineError: the file cannot be made, is no database, or a newer release made it.
             LedgerError: what was committed is not all there any more, or the seal is missing or damaged.
         """
         try:
@@ -60,7 +60,8 @@ class Store:
                 raise LedgerError(self.path.name, "the database is missing")
             self.settle()  # before anything is opened: SQLite would drop what it finds damaged, and say nothing
             atexit.register(self.close)
-            metadata.create_all(self._engine)
+            with self.transaction() as connection:
+                schema.bring_up(connection, metadata)
         except sa.exc.DatabaseError as error:
             raise MachineError(f"{self.path}: not usable as a database ({error.orig})") from None
         except OSError as error:

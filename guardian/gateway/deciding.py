@@ -1,4 +1,4 @@
-"""Requests for a decision: an EOCT evaluation, a decision of Isabella, a protocol's constitution, an acknowledgement.
+"""Requests for a decision: EOCT evaluations, Isabella, a protocol's constitution, acknowledgements, dead letters.
 
 Owns the routes. What a request must hold, and what is kept, is the service's.
 """
@@ -10,8 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
+from guardian.errors import InputError
 from guardian.gateway.bodies import Bodies
-from guardian.gateway.problems import Handler
+from guardian.gateway.problems import Handler, RefusalError
 from guardian.gateway.reading import answer
 from guardian.gateway.service import Item, Service
 
@@ -19,7 +20,15 @@ _Decide = Callable[[dict[str, Any]], Awaitable[Item]]
 
 
 def add_routes(router: web.UrlDispatcher, service: Service, bodies: Bodies) -> None:
-    """The four routes that answer 201 with the record that was kept."""
+    """The routes that answer 201 with the record that was kept, and the one of dead letters, which answers 200."""
+
+    async def dead_letters(request: web.Request) -> web.Response:
+        try:
+            return answer(await service.dead_letters(await bodies.read_json(request)))
+        except InputError as error:
+            raise RefusalError(404, "not_found", str(error)) from None
+
+    router.add_post("/api/v1/dead-letters", dead_letters)
     router.add_post("/api/v1/eoct/evaluate", _decision(service.evaluate_eoct, bodies))
     router.add_post("/api/v1/isabella/decisions", _decision(service.decide_isabella, bodies))
     router.add_post("/api/v1/protocols/execute", _decision(service.execute_protocol, bodies))

@@ -89,6 +89,15 @@ class Service(Protocol):
         """One page of acknowledgements, newest first; ``active`` = only those in force; and how many there are."""
         ...
 
+    async def dead_letters(self, body: dict[str, Any]) -> Item:
+        """Do what a request about dead letters says (``guardian.operations.dead_letters``).
+
+        Raises:
+            RequestError: it is no such request.
+            InputError: it cannot be done; nothing was changed.
+        """
+        ...
+
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the form that an Accept header asks for, and their content type."""
         ...

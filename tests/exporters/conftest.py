@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from exporters.alert import Alert
 from exporters.outbox import Outbox
@@ -44,6 +45,8 @@ def alert() -> MakeAlert:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     made = Store(tmp_path / "guardian.db")
+    # Nobody pulls the plug here; the tests that kill open databases of their own.
+    sa.event.listen(made._engine, "connect", lambda each, _record: each.execute("PRAGMA synchronous=OFF"))
     made.create()
     yield made
     made.close()
@@ -56,11 +59,11 @@ def settings() -> File:
 
 
 @pytest.fixture
-def filled(store: Store) -> Callable[..., Outbox]:
-    """An outbox with alerts in it."""
+def filled(store: Store, clock: Clock) -> Callable[..., Outbox]:
+    """An outbox with alerts in it, accepted at the time of the clock."""
 
     def fill(count: int, *sinks: Sink) -> Outbox:
-        outbox = Outbox(store, sinks or (SETTINGS,))
+        outbox = Outbox(store, sinks or (SETTINGS,), clock=clock)
         with store.transaction() as connection:
             outbox.add(connection, [make_alert(number) for number in range(count)])
         return outbox

@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from exporters import outbox as boxes
+from exporters import own_alerts
+from exporters.alert import Alert, Decision, alerts_from
+from exporters.breaker import Standing
 from exporters.metrics_table import METRICS
-from exporters.outbox import DEAD, DELIVERED, OWED, PARKED, PENDING, STATES, Outbox, get_cursor, set_cursor
+from exporters.outbox import (
+    DEAD,
+    DELIVERED,
+    PARKED,
+    PENDING,
+    STATES,
+    Mark,
+    Outbox,
+    get_cursor,
+    set_cursor,
+)
 from exporters.store import Store
-from guardian.config import Sink
 from guardian.events import ALERTS
 from guardian.levels import Level
+from guardian.sink_settings import File, Sink
 
-LOW = Sink(name="all", type="file", path="x", minimum_level="low")
+from .conftest import make_alert
+
+LOW = File(name="all", path="x", minimum_level="low")
+NOW = 2 * 10**18
+
+
+def marked(outbox: Outbox, sink: str, numbers: Iterable[int], state: str, **more: Any) -> None:
+    """Say what became of alerts by their numbers."""
+    ids = [make_alert(number).id for number in numbers]
+    with outbox.store.reading() as connection:
+        query = sa.select(boxes.outbox.c.seq).where(
+            boxes.outbox.c.sink == sink, boxes.outbox.c.alert_id.in_(ids)
+        )
+        seqs = list(connection.execute(query).scalars())
+    outbox.mark(sink, [Mark(seqs, state, **more)], at=NOW)
+
+
+def owed(outbox: Outbox, sink: str, *, limit: int = 99, now: int = NOW) -> list[Alert]:
+    return [item.alert for item in outbox.head(sink, limit=limit, now=now).items]
 
 
 def rows(store: Store) -> dict[str, Counter[str]]:
@@ -54,7 +86,7 @@ def test_more_alerts_at_once_than_a_statement_has_parameters(store: Store, alert
     with store.transaction() as connection:
         outbox.add(connection, batch)
         assert outbox.add(connection, [*batch, alert(9_999)]) == [alert(9_999)]
-    outbox.mark("all", [each.id for each in batch], DELIVERED)
+    marked(outbox, "all", range(2_500), DELIVERED)
     assert outbox.counts()["all"] == dict.fromkeys(STATES, 0) | {"pending": 1, "delivered": 2_500}
 
 
@@ -107,6 +139,9 @@ def test_a_page_is_newest_first(store: Store, alert: Any) -> None:
         "config": "c",
         "synthetic": False,
         "extrapolated": False,
+        "finding": alert(3).id,
+        "activity": "open",
+        "tags": [],
     }
     assert [item["id"] for item in outbox.page(limit=2, offset=2)[0]] == [alert(1).id]
 
@@ -122,13 +157,13 @@ def test_alerts_from_the_engines_batch(store: Store) -> None:
         "level_to": 3,
         "score": 61.5,
         "extrapolated": False,
-        "reasons": [{"channel": "rule", "contribution": 61.5, "kind": "login", "event": 7}],
+        "reasons": [{"channel": "rule", "contribution": 61.5, "kind": "login", "event": 7, "without": 3.0}],
         "event": 7,
         "trace_id": bytes(16),
         "config": "c0ffee",
     }
     batch = pa.RecordBatch.from_pylist([row, row | {"trace_id": b"\x01" * 16}], schema=ALERTS)
-    first, second = boxes.alerts_from(batch, synthetic=True)
+    first, second = alerts_from(batch, synthetic=True)
     assert (first.id, first.created_at) == ("000102030405060708090a0b0c0d0e0f", 1_700_000_000_123_456_789)
     assert (first.level_from, first.level_to, first.synthetic) == (Level.LOW, Level.HIGH, True)
     assert (first.trace_id, second.trace_id) == ("", "01" * 16)
@@ -136,19 +171,24 @@ def test_alerts_from_the_engines_batch(store: Store) -> None:
     outbox = Outbox(store, [LOW])
     with store.transaction() as connection:
         assert outbox.add(connection, [first, second]) == [second], "one id is one alert"
-    assert outbox.head("all", limit=9).alerts == [second], "what comes out is what went in"
+    assert owed(outbox, "all") == [second], "what comes out is what went in"
 
 
-def test_the_head_is_what_was_accepted_first_and_its_pause(store: Store, alert: Any, settings: Sink) -> None:
+def test_the_head_is_what_was_accepted_first(store: Store, alert: Any, settings: Sink) -> None:
     outbox = Outbox(store, [settings])
     with store.transaction() as connection:
         outbox.add(connection, [alert(9), alert(1), alert(5, Level.LOW), alert(4)])
-    assert outbox.head("siem", limit=2) == boxes.Head([alert(9), alert(1)], 0)
-    outbox.mark("siem", [alert(9).id], PARKED, next_attempt_at=77, error="x" * 10_000)
-    assert outbox.head("siem", limit=9) == boxes.Head([alert(9), alert(1), alert(4)], 77)
-    outbox.mark("siem", [alert(9).id], DELIVERED)
-    assert outbox.head("siem", limit=9) == boxes.Head([alert(1), alert(4)], 0)
-    assert outbox.head("nobody", limit=9) == boxes.Head([], 0)
+    assert owed(outbox, "siem", limit=2) == [alert(9), alert(1)]
+    marked(outbox, "siem", [9], PARKED, said="x" * 10_000, not_before=NOW + 77)
+    assert owed(outbox, "siem") == [alert(1), alert(4)], "what is put off holds up nobody"
+    assert owed(outbox, "siem", now=NOW + 77) == [alert(9), alert(1), alert(4)]
+    marked(outbox, "siem", [1, 4], DELIVERED)
+    head = outbox.head("siem", limit=9, now=NOW)
+    assert (head.items, head.later) == ([], NOW + 77)
+    long_ago = NOW - 2 * boxes.LONGEST_PUT_OFF_NS
+    assert owed(outbox, "siem", now=long_ago) == [alert(9)], "the wall clock was set back"
+    marked(outbox, "siem", [9], DELIVERED)
+    assert outbox.head("siem", limit=9, now=NOW) == outbox.head("nobody", limit=9, now=NOW) == boxes.Head([])
     with store.reading() as connection:
         attempts, error = connection.execute(
             sa.select(boxes.outbox.c.attempts, boxes.outbox.c.last_error).where(
@@ -158,29 +198,143 @@ def test_the_head_is_what_was_accepted_first_and_its_pause(store: Store, alert: 
     assert (attempts, error) == (2, "")
 
 
-def test_finding_the_head_reads_an_index_of_what_is_owed(store: Store, alert: Any) -> None:
+def test_the_history_keeps_the_first_and_the_last(store: Store, alert: Any) -> None:
+    outbox = Outbox(store, [LOW])
+    with store.transaction() as connection:
+        outbox.add(connection, [alert(1)])
+    for number in range(25):
+        marked(outbox, "all", [1], PENDING, said=f"no {number} \N{SNOWMAN}")
+    with store.reading() as connection:
+        history = connection.execute(sa.select(boxes.outbox.c.history)).scalar_one()
+    told = [each["said"] for each in msgspec.json.decode(history)]
+    assert told == [f"no {number} \N{SNOWMAN}" for number in (0, *range(16, 25))]
+
+
+def test_finding_the_head_and_rows_reads_no_more_than_it_must(store: Store, alert: Any) -> None:
     outbox = Outbox(store, [LOW])
     with store.transaction() as connection:
         outbox.add(connection, [alert(1)])
     asked: list[str] = []
     sa.event.listen(store._engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
-    outbox.head("all", limit=1)
+    outbox.head("all", limit=1, now=NOW)
     (query,) = [text for text in asked if "outbox" in text]
+    outbox.mark("all", [Mark([1], PENDING)], at=NOW)
+    before, update = [text for text in asked if "json_each" in text]
     with store.reading() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("all", 1, 0)).all()
-    assert any("USING INDEX outbox_owed (sink=?)" in step[3] for step in plan), plan
-    assert not any("TEMP B-TREE" in step[3] for step in plan), "nothing is sorted"
+
+        def plan(text: str, *values: Any) -> str:
+            steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all()
+            return "; ".join(step[3] for step in steps)
+
+        head = plan(query, "all", NOW, NOW, 1, 0)
+        assert "INDEX outbox_owed (sink=?)" in head
+        assert "TEMP B-TREE" not in head, "nothing is sorted"
+        for text in (before, update):
+            found = plan(text, *["[1]"] * text.count("?"))
+            assert "SEARCH outbox USING INTEGER PRIMARY KEY" in found
+            assert "outbox_owed" not in found
 
 
 def test_what_is_delivered_or_dead_stays_so(store: Store, alert: Any) -> None:
     outbox = Outbox(store, [LOW])
     with store.transaction() as connection:
         outbox.add(connection, [alert(1), alert(2)])
-    outbox.mark("all", [alert(1).id], DELIVERED)
-    outbox.mark("all", [alert(2).id], DEAD)
-    outbox.mark("all", [alert(1).id, alert(2).id], PENDING)
-    outbox.mark("all", ["no such alert"], DELIVERED)
+    marked(outbox, "all", [1], DELIVERED)
+    marked(outbox, "all", [2], DEAD)
+    marked(outbox, "all", [1, 2], PENDING)
+    outbox.mark("all", [Mark([77], DELIVERED)], at=NOW)
     assert outbox.counts()["all"] == dict.fromkeys(STATES, 0) | {"delivered": 1, "dead": 1}
+
+
+class Told:
+    """A policy that was decided beforehand."""
+
+    def __init__(self, *due: Decision, **owed: dict[str, int]) -> None:
+        self.owed = owed
+        self.later = list(due)
+
+    def decide(self, connection: sa.Connection, fresh: list[Alert]) -> list[Decision]:
+        return [
+            Decision(each, self.owed.get(f"a{each.event}", {}), frozenset({"siem"} - self.owed.keys()))
+            for each in fresh
+        ]
+
+    def due(self, connection: sa.Connection, now: int) -> list[Decision]:
+        return self.later
+
+
+def test_what_the_policy_says_is_what_is_owed(store: Store, alert: Any, settings: Sink) -> None:
+    summary = replace(
+        alert(7), suppressed=12, suppressed_since=5, tags=("attack.t1110",), finding=alert(1).id
+    )
+    policy = Told(Decision(summary, {"siem": 0}), a1={"siem": NOW + 5}, a2={"all": 0})
+    outbox = Outbox(store, [settings, LOW], policy)
+    with store.transaction() as connection:
+        assert outbox.add(connection, [alert(1), alert(2), alert(3)]) == [alert(1), alert(2), alert(3)]
+    assert outbox.counts() == {
+        "siem": dict.fromkeys(STATES, 0) | {"pending": 1, "suppressed": 2},
+        "all": dict.fromkeys(STATES, 0) | {"pending": 1},
+    }, "a sink that is neither owed it nor suppresses it does not count it"
+    assert owed(outbox, "siem") == []
+    assert owed(outbox, "siem", now=NOW + 5) == [alert(1)]
+    assert outbox.raise_due(NOW) == [summary]
+    assert outbox.raise_due(NOW) == [], "once"
+    assert owed(outbox, "siem") == [summary], "what comes out is what went in"
+
+
+def test_the_end_of_a_finding_is_told_to_whom_its_opening_was(
+    store: Store, alert: Any, settings: Sink
+) -> None:
+    outbox = Outbox(store, [settings])
+    over = replace(
+        alert(2), activity="resolved", finding=alert(1).id, level_from=Level.HIGH, level_to=Level.NONE
+    )
+    with store.transaction() as connection:
+        outbox.add(connection, [alert(1), over])
+    assert owed(outbox, "siem") == [alert(1), over]
+
+
+def test_a_sink_is_not_told_about_itself(store: Store, alert: Any, settings: Sink) -> None:
+    outbox = Outbox(store, [settings, LOW])
+    with store.transaction() as connection:
+        outbox.add(connection, [alert(1)])
+    told = own_alerts.held("siem", NOW)
+    outbox.mark("siem", [Mark([1], PARKED)], at=NOW, standing=Standing(held=True), tell=told)
+    assert outbox.counts() == {
+        "siem": dict.fromkeys(STATES, 0) | {"parked": 1, "suppressed": 1},
+        "all": dict.fromkeys(STATES, 0) | {"pending": 2},
+    }
+    assert owed(outbox, "all")[1] == told
+    assert outbox.standing("siem") == Standing(held=True)
+    assert outbox.standing("all") == Standing()
+
+
+def test_at_most_one_heartbeat_is_in_the_table(store: Store, alert: Any) -> None:
+    outbox = Outbox(store, [LOW])
+    with store.transaction() as connection:
+        outbox.add(connection, [alert(1)])
+    assert outbox.beat("all", NOW, Standing(beat_at=NOW))
+    assert not outbox.beat("all", NOW + 1, Standing(beat_at=NOW + 1)), "one is owed already"
+    assert owed(outbox, "all") == [alert(1), own_alerts.heartbeat("all", NOW)]
+    assert outbox.page(limit=9, offset=0)[1] == 1, "it is no alert"
+    marked(outbox, "all", [1], DELIVERED)
+    (item,) = outbox.head("all", limit=9, now=NOW).items
+    assert item.heartbeat
+    outbox.mark("all", [Mark([item.seq], DELIVERED)], at=NOW)
+    assert outbox.counts()["all"] == dict.fromkeys(STATES, 0) | {"delivered": 2}
+    assert outbox.beat("all", NOW + 2, Standing())
+    assert outbox.counts()["all"] == dict.fromkeys(STATES, 0) | {"delivered": 1, "pending": 1}
+    assert rows(store)["all"] == {"delivered": 1, "pending": 1}
+
+
+def test_how_long_the_head_of_a_queue_waits(store: Store, alert: Any, settings: Sink) -> None:
+    at = [100]
+    outbox = Outbox(store, [settings, LOW], clock=lambda: at[0])
+    with store.transaction() as connection:
+        outbox.add(connection, [alert(1, Level.LOW)])
+        at[0] = 200
+        outbox.add(connection, [alert(2)])
+    assert outbox.oldest() == {"siem": 200, "all": 100}
 
 
 def test_the_database_refuses_to_break_the_law(store: Store, alert: Any) -> None:
@@ -196,55 +350,10 @@ def test_a_restart_finds_what_was_left(store: Store, alert: Any, settings: Sink)
     with store.transaction() as connection:
         Outbox(store, [settings]).add(connection, [alert(1)])
     again = Outbox(store, [LOW, settings])
-    assert again.head("siem", limit=1).alerts == [alert(1)]
-    assert again.head("all", limit=1).alerts == [], "a new sink is owed what comes from now on"
+    assert owed(again, "siem") == [alert(1)]
+    assert owed(again, "all") == [], "a new sink is owed what comes from now on"
     gone = Outbox(store, [LOW])
     assert gone.counts()["siem"]["pending"] == 1, "a sink taken out of the configuration is still told of"
-
-
-steps = st.one_of(
-    st.tuples(st.just("add"), st.lists(st.tuples(st.integers(0, 15), st.sampled_from(list(Level)[1:])))),
-    st.tuples(st.sampled_from(STATES[:4]), st.lists(st.integers(0, 15), unique=True)),
-)
-_examples = iter(range(10**6))
-
-
-@pytest.fixture(scope="module")
-def one_store(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    store = Store(tmp_path_factory.mktemp("law") / "guardian.db")
-    store.create()
-    yield store
-    store.close()
-
-
-@settings(max_examples=40)
-@given(plan=st.lists(steps, max_size=10))
-def test_the_law_of_conservation(one_store: Store, alert: Any, plan: list[tuple[str, list[Any]]]) -> None:
-    """At every moment: accepted = delivered + pending + parked + dead + suppressed, and that is what the rows say."""
-    example = next(_examples)
-    base = example * 100
-    sinks = [
-        Sink(name=f"{name}{example}", type="file", path="x", minimum_level=level)
-        for name, level in (("all", "low"), ("some", "high"))
-    ]
-    outbox = Outbox(one_store, sinks)
-    accepted: dict[int, Level] = {}
-    for action, given_ in plan:
-        if action == "add":
-            with one_store.transaction() as connection:
-                outbox.add(connection, [alert(base + number, level) for number, level in given_])
-            for number, level in given_:
-                accepted.setdefault(number, level)
-        else:
-            outbox.mark(sinks[1].name, [alert(base + number).id for number in given_], action)
-        counts = outbox.counts()
-        really = rows(one_store)
-        for sink in sinks:
-            assert sum(counts[sink.name].values()) == len(accepted)
-            assert {state: n for state, n in counts[sink.name].items() if n} == really.get(sink.name, {})
-        assert counts[sinks[0].name][PENDING] == len(accepted), "what one sink does is nothing to another"
-        owed = outbox.head(sinks[1].name, limit=99).alerts
-        assert len(owed) == sum(counts[sinks[1].name][state] for state in OWED)
 
 
 def test_states_are_the_ones_the_metric_names() -> None:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from exporters import seal
+from exporters.msr import log
 from exporters.store import Store
 from guardian.errors import LedgerError, MachineError
 
@@ -23,7 +24,7 @@ def test_begins_and_begins_again(tmp_path: Path) -> None:
     for _ in range(2):
         store = Store(tmp_path / "guardian.db")
         store.create()
-        assert "msr_entries" in names(store)
+        assert log.entries.name in names(store)
         store.close()
         store.close()
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -14,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from guardian.config import Server
+from guardian.errors import InputError
 from guardian.gateway import Receipt, application, runner
 from guardian.levels import Level
 from guardian.view import EntityView, Reason, Standing, View
@@ -92,6 +93,12 @@ class FakeService:
     async def acknowledge(self, body: dict[str, Any]) -> dict[str, Any]:
         self._called("acknowledge", body)
         return {"id": "k1"}
+
+    async def dead_letters(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._called("dead_letters", body)
+        if body.get("sink") == "nobody":
+            raise InputError("nobody", "there is no such dead letter")
+        return {"action": body["action"]}
 
     async def acknowledgements(
         self, *, active: bool, limit: int, offset: int

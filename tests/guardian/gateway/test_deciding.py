@@ -70,3 +70,11 @@ async def test_isabella_lists_and_decides_on_one_path(face: Any):
     status, headers, _ = await face.ask("DELETE", "/api/v1/isabella/decisions")
     assert status == 405
     assert set(headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}
+
+
+async def test_dead_letters_are_asked_about(face: Any) -> None:
+    status, _, answer = await face.post("/api/v1/dead-letters", json={"action": "list"})
+    assert (status, answer) == (200, {"action": "list"})
+    assert face.service.calls[-1] == ("dead_letters", {"action": "list"})
+    status, _, answer = await face.post("/api/v1/dead-letters", json={"action": "show", "sink": "nobody"})
+    assert (status, answer["detail"]) == (404, "nobody: there is no such dead letter")
