@@ -76,6 +76,17 @@ class Alert:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to become of one alert: which sinks it is owed to, and which count it as suppressed."""
+
+    alert: Alert
+    """With ``finding`` and ``activity`` filled in."""
+    owed: Mapping[str, int]
+    """Sink → not before, nanoseconds since 1970; 0 = at once."""
+    suppressed: frozenset[str] = frozenset()
+
+
 def alerts_from(batch: pa.RecordBatch, *, synthetic: bool) -> list[Alert]:
     """The rows of an ALERTS batch."""
     stamps = batch.column("ts").cast(pa.int64()).to_pylist()
