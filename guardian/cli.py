@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from guardian import texts
+from guardian import commands_silence, texts
 from guardian.errors import GuardianError, MachineError
 
 FOUND_WRONG, BAD_INPUT = 1, 2
@@ -287,6 +287,7 @@ def build(language: texts.Language) -> typer.Typer:
         else:
             Console().print(table(figures, language))
 
+    app.add_typer(commands_silence.build(language))
     return app
 
 
