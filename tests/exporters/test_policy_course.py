@@ -187,7 +187,9 @@ class TestSilences:
         with World([ONE]) as world:
             world.silence(0, 100, layer="L5", level_at_most="high")
             assert times(world.raised(at=10, level=MEDIUM)) == {}
-            assert times(world.raised(at=20, level=HIGH)) == {}, "a rise does not pass one that names its level"
+            assert times(world.raised(at=20, level=HIGH)) == {}, (
+                "a rise does not pass one that names its level"
+            )
             assert times(world.raised(at=30, level=CRITICAL)) == {"a": 0}
 
     def test_who_was_told_hears_of_the_end(self):
