@@ -39,6 +39,9 @@ TOLD: Final = (
     "guardian.acknowledged",
     "guardian.snoozed",
     "guardian.withdrawn",
+    "guardian.silence_added",
+    "guardian.silence_ended",
+    "guardian.silence_expired",
     "guardian.model_swapped",
     "service.started",
 )

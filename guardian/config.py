@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta, Struct, field
 
-from guardian import sink_settings, source_settings
+from guardian import route_settings, sink_settings, source_settings
 from guardian.errors import ConfigError, Problem
 from guardian.units import Bytes, Count, Few, LayerName, Port, Positive, Seconds, Share
 
@@ -218,6 +218,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``source → layer``: where an event that states no layer belongs."""
     sinks: tuple[sink_settings.Sink, ...] = ()
     sources: tuple[source_settings.Source, ...] = ()
+    routes: tuple[route_settings.Route, ...] = ()
+    inhibitions: tuple[route_settings.Inhibition, ...] = ()
 
     def digest(self) -> str:
         """SHA-256 (hex) of all that can change a score: engine, calibration, rules, templates and layers.
@@ -270,7 +272,13 @@ _KINDS: Final[dict[str, dict[str, type[Struct]]]] = {
     "sinks": sink_settings.KINDS,
     "sources": source_settings.KINDS,
 }
-"""Arrays of tables, each with a ``type``."""
+"""Arrays of tables, each with a ``type`` …"""
+
+_ALIKE: Final[dict[str, type[Struct]]] = {
+    "routes": route_settings.Route,
+    "inhibitions": route_settings.Inhibition,
+}
+"""… and those that need none, since all are alike."""
 
 
 def load(path: str | Path) -> Config:
@@ -325,7 +333,7 @@ def _struct(kind: type[Struct], tree: dict[str, Any], path: str, problems: list[
                 values[key] = _SECTIONS[key](**_struct(_SECTIONS[key], value, f"{here}.", problems))
             else:
                 problems.append(Problem(here, f"a table [{here}]", _shown(value)))
-        elif kind is Config and key in _KINDS:
+        elif kind is Config and (key in _KINDS or key in _ALIKE):
             values[key] = _tables(key, value, problems)
         elif kind is Config and key == "layers" and isinstance(value, dict):
             for source, layer in value.items():
@@ -352,22 +360,25 @@ def _tables(key: str, value: Any, problems: list[Problem]) -> tuple[Struct, ...]
     tables: list[Struct] = []
     for index, item in enumerate(value):
         here = f"{key}[{index}]."
-        kinds = _KINDS[key]
-        said = item.get("type")
-        if not isinstance(said, str) or said not in kinds:
-            problems.append(
-                Problem(
-                    f"{here}type", f"one of {', '.join(kinds)}", _shown(said) if "type" in item else "nothing"
-                )
-            )
+        kind = _ALIKE.get(key) or _kind(key, item, here, problems)
+        if kind is None:
             continue
-        kind = kinds[said]
-        item = {name: entry for name, entry in item.items() if name != "type"}  # noqa: PLW2901  (told by its class)
+        if key in _KINDS:
+            item = {name: entry for name, entry in item.items() if name != "type"}  # noqa: PLW2901  (told by its class)
         before = len(problems)
         values = _struct(kind, item, here, problems)
         if len(problems) == before:
             tables.append(kind(**values))
     return tuple(tables)
+
+
+def _kind(key: str, item: dict[str, Any], here: str, problems: list[Problem]) -> type[Struct] | None:
+    kinds, said = _KINDS[key], item.get("type")
+    if isinstance(said, str) and said in kinds:
+        return kinds[said]
+    got = _shown(said) if "type" in item else "nothing"
+    problems.append(Problem(f"{here}type", f"one of {', '.join(kinds)}", got))
+    return None
 
 
 def _across(values: dict[str, Any]) -> list[Problem]:
@@ -385,6 +396,8 @@ def _across(values: dict[str, Any]) -> list[Problem]:
             problems.append(Problem(f"calibration.{key}", "strictly rising knots", _shown(list(knot))))
     problems += sink_settings.problems_across(values.get("sinks", ()))
     problems += source_settings.problems_across(values.get("sources", ()))
+    routing = (values.get(key, ()) for key in ("routes", "inhibitions", "sinks"))
+    problems += route_settings.problems_across(*routing)
     return problems
 
 

@@ -5,6 +5,7 @@
     ingest    bodies of events, OTLP and JSON lines
     reading   what the API shows
     deciding  requests for a decision
+    silencing which alerts nobody is told of
     console   the page and its texts
     bodies    reading a body without ever holding more than is allowed
     turns     whose body is decoded next

@@ -28,8 +28,12 @@ _TIMEOUT_S: Final = 30.0
 _MOST_BYTES: Final = 16 * 2**20
 
 
-def ask(url: str, path: str, body: Mapping[str, Any] | None = None, *, key: str) -> dict[str, Any]:
-    """The object that the service at ``url`` answers to GET, or to POST of a ``body``; ``key`` is one that it has.
+def ask(
+    url: str, path: str, body: Mapping[str, Any] | None = None, *, key: str, method: str = ""
+) -> dict[str, Any]:
+    """The object that the service at ``url`` answers; ``key`` is one that it has.
+
+    The method is GET, or POST with a ``body``, unless another is named.
 
     Raises:
         InputError: ``url`` is no address, or the service refuses; every problem that it names is listed.
@@ -47,7 +51,7 @@ def ask(url: str, path: str, body: Mapping[str, Any] | None = None, *, key: str)
     except UnicodeEncodeError:
         raise InputError("arguments", "expected text in UTF-8") from None
     try:
-        status, content_type, answer = asyncio.run(_exchange(url.rstrip("/") + path, data))
+        status, content_type, answer = asyncio.run(_exchange(method, url.rstrip("/") + path, data))
     except (aiohttp.ClientError, OSError, ValueError) as error:
         why = (
             getattr(error, "strerror", None) or "no answer in time"
@@ -68,14 +72,13 @@ def ask(url: str, path: str, body: Mapping[str, Any] | None = None, *, key: str)
     return told
 
 
-async def _exchange(url: str, data: bytes | None) -> tuple[int, str, bytes]:
+async def _exchange(method: str, url: str, data: bytes | None) -> tuple[int, str, bytes]:
+    method = method or ("GET" if data is None else "POST")
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     headers = {} if data is None else {"Content-Type": JSON}
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
-        session.request(
-            "GET" if data is None else "POST", url, data=data, headers=headers, allow_redirects=False
-        ) as answer,
+        session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer,
     ):
         return answer.status, answer.content_type, await answer.content.read(_MOST_BYTES)
 
@@ -107,25 +110,41 @@ def acknowledgement(
     """
     if until is not None and during is not None:
         raise InputError("--for", "expected only one of --until and --for")
-    ends = _moment(until) if until is not None else _from_now(during) if during is not None else None
+    ends = (
+        moment("--until", until).isoformat()
+        if until is not None
+        else later(datetime.now(UTC), during).isoformat()
+        if during is not None
+        else None
+    )
     action = "withdraw" if withdraw else "acknowledge" if ends is None else "snooze"
     body = {"role": role, "entity": entity, "kind": kind, "action": action, "reason": reason}
     return body if ends is None else body | {"until": ends}
 
 
-def _moment(text: str) -> str:
+def moment(option: str, text: str) -> datetime:
+    """A time that a person wrote, in UTC; without a zone, in the one of this machine.
+
+    Raises:
+        InputError: it is none; ``option`` is where it stood.
+    """
     try:
-        return datetime.fromisoformat(text).astimezone(UTC).isoformat()
+        return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InputError("--until", f"expected a time such as 2026-01-31T18:00, got {text!r}") from None
+        raise InputError(option, f"expected a time such as 2026-01-31T18:00, got {text!r}") from None
 
 
-def _from_now(text: str) -> str:
+def later(at: datetime, during: str) -> datetime:
+    """A time that lies a duration such as ``8h`` behind another.
+
+    Raises:
+        InputError: ``--for`` is no duration, or too long.
+    """
     try:
-        return (datetime.now(UTC) + timedelta(microseconds=nanoseconds("--for", text) // 1000)).isoformat()
+        return at + timedelta(microseconds=nanoseconds("--for", during) // 1000)
     except OverflowError:
         raise InputError(
-            "--for", f"expected a duration that ends before the year 2262, got {text!r}"
+            "--for", f"expected a duration that ends before the year 2262, got {during!r}"
         ) from None
 
 

@@ -60,7 +60,7 @@ def add_routes(router: web.UrlDispatcher, service: Service) -> None:
     async def entities(request: web.Request) -> web.Response:
         limit, offset = paging(request.query)
         found, total = await service.entities(limit=limit, offset=offset)
-        return _page([shown_entity(each) for each in found], total, limit, offset)
+        return listed([shown_entity(each) for each in found], total, limit, offset)
 
     async def entity(request: web.Request) -> web.Response:
         role, name = request.match_info["role"], request.match_info["name"]
@@ -73,12 +73,9 @@ def add_routes(router: web.UrlDispatcher, service: Service) -> None:
 
     async def acknowledgements(request: web.Request) -> web.Response:
         limit, offset = paging(request.query)
-        active = request.query.get("active", "false")
-        if active not in ("true", "false"):
-            problem = Problem("active", "true or false", repr(active[:40]))
-            raise RefusalError(400, "query", str(problem), problems=[problem])
-        found, total = await service.acknowledgements(active=active == "true", limit=limit, offset=offset)
-        return _page(found, total, limit, offset)
+        active = only_active(request.query)
+        found, total = await service.acknowledgements(active=active, limit=limit, offset=offset)
+        return listed(found, total, limit, offset)
 
     async def checkpoint(_request: web.Request) -> web.Response:
         text = await service.msr_checkpoint()
@@ -121,15 +118,16 @@ def add_routes(router: web.UrlDispatcher, service: Service) -> None:
 
 
 def _list_of(service: Service, name: Listed) -> Handler:
-    async def listed(request: web.Request) -> web.Response:
+    async def page(request: web.Request) -> web.Response:
         limit, offset = paging(request.query)
         items, total = await service.page(name, limit=limit, offset=offset)
-        return _page(items, total, limit, offset)
+        return listed(items, total, limit, offset)
 
-    return listed
+    return page
 
 
-def _page(items: Sequence[Any], total: int, limit: int, offset: int) -> web.Response:
+def listed(items: Sequence[Any], total: int, limit: int, offset: int) -> web.Response:
+    """One page of a list route."""
     return answer({"items": items, "total": total, "limit": limit, "offset": offset})
 
 
@@ -149,6 +147,22 @@ def paging(query: Mapping[str, str]) -> tuple[int, int]:
         detail = "; ".join(map(str, problems))
         raise RefusalError(400, "query", detail, problems=problems)
     return limit, offset
+
+
+def only_active(query: Mapping[str, str]) -> bool:
+    """Whether a list route is to show only what is in force.
+
+    Raises:
+        RefusalError: 400; it is said neither to nor not to.
+
+    >>> only_active({}), only_active({"active": "true"})
+    (False, True)
+    """
+    active = query.get("active", "false")
+    if active not in ("true", "false"):
+        problem = Problem("active", "true or false", repr(active[:40]))
+        raise RefusalError(400, "query", str(problem), problems=[problem])
+    return active == "true"
 
 
 def _whole(

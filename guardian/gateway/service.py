@@ -98,6 +98,18 @@ class Service(Protocol):
         """
         ...
 
+    async def silence(self, body: dict[str, Any]) -> Item:
+        """Keep a silence, durably and in effect; the record with the index of its MSR entry. Raises RequestError."""
+        ...
+
+    async def silences(self, *, active: bool, limit: int, offset: int) -> tuple[Sequence[Item], int]:
+        """One page of silences, newest first; ``active`` = only those in force; and how many there are."""
+        ...
+
+    async def end_silence(self, silence_id: str) -> Item | None:
+        """End one that is in force or to come, durably; the record. None when there is none."""
+        ...
+
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the form that an Accept header asks for, and their content type."""
         ...

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from aiohttp import web
 
 from guardian.config import Server
-from guardian.gateway import boundary, console, deciding, ingest, reading
+from guardian.gateway import boundary, console, deciding, ingest, reading, silencing
 from guardian.gateway.bodies import ARRIVAL_S, Bodies
 from guardian.gateway.problems import REFUSED, Count, RefusalError, answer_problems, as_problem
 from guardian.gateway.service import Service
@@ -61,6 +61,7 @@ def application(
     ingest.add_routes(app.router, service, bodies)
     reading.add_routes(app.router, service)
     deciding.add_routes(app.router, service, bodies)
+    silencing.add_routes(app.router, service, bodies)
     console.add_routes(app.router, folder or console.console_folder())
     return app
 

@@ -45,6 +45,13 @@ PAYLOADS: dict[str, dict[str, Any]] = {
         "acknowledgementId": "k", "role": "session", "entity": "hmac-sha256:4", "kind": "hmac-sha256:5",
         "reasonCommitment": "hmac-sha256:6",
     },
+    "guardian.silence_added": {
+        "silenceId": "s", "role": None, "entity": "hmac-sha256:7", "layer": "L4", "channel": None, "kind": "",
+        "levelAtMost": "high", "reasonCommitment": "hmac-sha256:8", "startsAt": "2026-01-31T18:00:00.000Z",
+        "endsAt": "2026-01-31T20:00:00.000Z",
+    },
+    "guardian.silence_ended": {"silenceId": "s"},
+    "guardian.silence_expired": {"silenceId": "s", "endsAt": "2026-01-31T20:00:00.000Z"},
     "guardian.model_swapped": {
         "role": "actor", "digest": "0" * 64, "rows": 5000, "firstWindow": "2026-01-30T18:00:00.000Z",
         "lastWindow": "2026-01-31T18:00:00.000Z", "config": "c",

@@ -106,6 +106,18 @@ class FakeService:
         self._called("acknowledgements", active, limit, offset)
         return [{"id": "k1", "active": True}], 7
 
+    async def silence(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._called("silence", body)
+        return {"id": "s1"}
+
+    async def silences(self, *, active: bool, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
+        self._called("silences", active, limit, offset)
+        return [{"id": "s1", "state": "active"}], 3
+
+    async def end_silence(self, silence_id: str) -> dict[str, Any] | None:
+        self._called("end_silence", silence_id)
+        return None if silence_id == "nothing" else {"id": silence_id, "state": "ended"}
+
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         self._called("metrics", accept)
         return b"# EOF\n", "application/openmetrics-text; version=1.0.0; charset=utf-8"

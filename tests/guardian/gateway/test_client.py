@@ -29,6 +29,14 @@ async def test_what_the_service_answers_comes_back(face: Any):
     assert face.service.calls[-1] == ("acknowledge", {"reason": "ñ 🧑‍🚀"})
 
 
+async def test_another_method_can_be_named(face: Any):
+    url = f"http://127.0.0.1:{face.port}"
+    told = await asyncio.to_thread(client.ask, url, "/api/v1/silences/s1", key="state", method="DELETE")
+    assert told == {"id": "s1", "state": "ended"}
+    with pytest.raises(InputError, match="no silence of this id"):
+        await asyncio.to_thread(client.ask, url, "/api/v1/silences/nothing", key="state", method="DELETE")
+
+
 async def test_a_refusal_names_every_field_on_one_line(face: Any):
     face.service.failure = RequestError(
         [Problem("until", "a time", "text\x1b[31m"), Problem("reason", "text", "nothing")]

@@ -12,6 +12,7 @@ ROUTES = {
     "/api/v1/isabella/decisions": ("isabella", "i1"),
     "/api/v1/protocols/execute": ("protocol", "p1"),
     "/api/v1/acknowledgements": ("acknowledge", "k1"),
+    "/api/v1/silences": ("silence", "s1"),
 }
 
 
