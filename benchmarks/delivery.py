@@ -150,18 +150,9 @@ async def outage(folder: Path, *, kills: int, down_s: float, expired_s: float) -
     started = time.monotonic()
     life_s = (down_s + expired_s + 4.0) / kills + 1.5
 
-    async def killing() -> None:
-        for _ in range(kills):
-            await ours.start(RATE, 10**9)
-            before = ours.accepted
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ours.accepts(before + 1), PATIENCE_S)
-            await asyncio.sleep(chance.uniform(0.0, 2 * life_s) if chance.random() < 0.8 else 0.0)
-            await ours.kill()
-
     async def weather() -> None:
         await receiver.up()
-        await _until(lambda: len(receiver.seen) > RATE)
+        await _until(lambda: len(receiver.seen) > RATE, 10 * PATIENCE_S)
         await receiver.down()
         await asyncio.sleep(down_s)
         receiver.token = "second"
@@ -169,7 +160,16 @@ async def outage(folder: Path, *, kills: int, down_s: float, expired_s: float) -
         await asyncio.sleep(expired_s)
         ours.set_token("second")
 
-    await asyncio.gather(killing(), weather())
+    passing = asyncio.create_task(weather())
+    while receiver.kills < kills or not passing.done():
+        await ours.start(RATE, 10**9)
+        before = ours.accepted
+        with contextlib.suppress(TimeoutError):
+            await ours.accepts(before + 1)
+        await asyncio.sleep(chance.uniform(0.0, 2 * life_s) if chance.random() < 0.8 else 0.0)
+        await ours.kill()
+    await passing
+    kills = receiver.kills
     lasted = time.monotonic() - started
     await ours.start(0, 0)
     await _until(lambda: len(receiver.seen) >= ours.accepted, 600.0)

@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from exporters import delivery, own_alerts
 from exporters.breaker import LONGEST_ASKED_S, PARKED_WAIT_S, Standing
@@ -401,6 +405,100 @@ async def test_the_fallback_takes_over_what_the_primary_does_not_take(
     await worker.step()
     assert down.taken == ids(12), "once it is back, it gets what comes"
     assert outbox.counts()["siem"] == NOTHING | {"suppressed": 12, "delivered": 1}
+
+
+errors = st.sampled_from(
+    [RetryError("x"), RetryError("x", 9.0), HoldError("x"), PoisonError("x"), OSError(), ValueError()]
+)
+outcomes = st.one_of(
+    st.none(),
+    errors,
+    st.lists(st.sampled_from([None, *map(RetryError, "ab"), HoldError("x"), PoisonError("x")])),
+)
+
+
+class Whim(Scripted):
+    """A sink that answers for all of them, or item by item in a given pattern."""
+
+    def __init__(self, answers: Sequence[Any]) -> None:
+        super().__init__()
+        self.script = list(answers)
+
+    async def write(self, messages: Sequence[Message]) -> Answers:
+        answer = self.script.pop(0) if self.script else None
+        if isinstance(answer, list):
+            pairs = zip(messages, answer, strict=False)
+            answer = Answers({message.id: error for message, error in pairs if error is not None})
+        self.answers = [answer]
+        return await super().write(messages)
+
+
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(count=st.integers(0, 8), first=st.lists(outcomes, max_size=12), second=st.lists(outcomes, max_size=6))
+def test_whatever_is_answered_nothing_vanishes(
+    one_store: Store, count: int, first: list[Any], second: list[Any]
+) -> None:
+    """Two sinks, one the fallback of the other: each alert is delivered or a dead letter somewhere, and counts are exact."""
+    example = next(_examples)
+    settings = [
+        File(name=f"s{example}a", path="x", batch=3, fallback=f"s{example}b", fallback_after_s=20.0),
+        File(name=f"s{example}b", path="x", batch=3, minimum_level="critical"),
+    ]
+    now = [2 * 10**18]
+    outbox = Outbox(one_store, settings, clock=lambda: now[0])
+    alerts = [make_alert(example * 100 + number) for number in range(count)]
+    with one_store.transaction() as connection:
+        outbox.add(connection, alerts)
+    sinks = [Whim(first), Whim(second)]
+    workers = [
+        Worker(
+            outbox,
+            each,
+            sink,
+            render=lambda alert: alert.id.encode(),
+            clock=lambda: now[0],
+            jitter=lambda: 0.5,
+        )
+        for each, sink in zip(settings, sinks, strict=True)
+    ]
+
+    async def run() -> None:
+        for _ in range(7 * (len(first) + len(second)) + 20):
+            for worker in workers:
+                await worker.step()
+            counts = outbox.counts()
+            for each, sink in zip(settings, sinks, strict=True):
+                assert counts[each.name]["delivered"] == len(sink.taken) == len(set(sink.taken))
+            assert sum(counts[settings[0].name].values()) == sum(counts[settings[1].name].values())
+            if not any(each["pending"] + each["parked"] for each in counts.values()):
+                break
+            now[0] += 5 * 10**9
+
+    asyncio.run(run())
+    counts = outbox.counts()
+    by_item = any(isinstance(answer, list) for answer in first + second)
+    for each, sink in zip(settings, sinks, strict=True):
+        assert counts[each.name]["pending"] == counts[each.name]["parked"] == 0
+        raised = [name for name in sink.taken if name in {alert.id for alert in alerts}]
+        assert by_item or raised == sorted(raised), "in the order in which they were raised"
+    with one_store.reading() as connection:
+        dead = connection.exec_driver_sql(
+            "SELECT alert_id FROM outbox WHERE state = 'dead' AND sink LIKE ?", (f"s{example}_",)
+        )
+        somewhere = {*sinks[0].taken, *sinks[1].taken, *dead.scalars()}
+    assert {alert.id for alert in alerts} <= somewhere
+
+
+_examples = iter(range(1, 10**6))
+
+
+@pytest.fixture(scope="module")
+def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    made = Store(tmp_path_factory.mktemp("answers") / "guardian.db")
+    sa.event.listen(made._engine, "connect", lambda each, _record: each.execute("PRAGMA synchronous=OFF"))
+    made.create()
+    yield made
+    made.close()
 
 
 class Stuck:

@@ -8,13 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
 from exporters import outbox as boxes
 from exporters import own_alerts
-from exporters.alert import Alert, Decision, alerts_from
+from exporters.alert import Alert, Decision
 from exporters.breaker import Standing
 from exporters.metrics_table import METRICS
 from exporters.outbox import (
@@ -29,7 +28,6 @@ from exporters.outbox import (
     set_cursor,
 )
 from exporters.store import Store
-from guardian.events import ALERTS
 from guardian.levels import Level
 from guardian.sink_settings import File, Sink
 
@@ -144,34 +142,6 @@ def test_a_page_is_newest_first(store: Store, alert: Any) -> None:
         "tags": [],
     }
     assert [item["id"] for item in outbox.page(limit=2, offset=2)[0]] == [alert(1).id]
-
-
-def test_alerts_from_the_engines_batch(store: Store) -> None:
-    row = {
-        "alert_id": bytes(range(16)),
-        "ts": 1_700_000_000_123_456_789,
-        "role": "actor",
-        "entity": "ana",
-        "layer": -1,
-        "level_from": 1,
-        "level_to": 3,
-        "score": 61.5,
-        "extrapolated": False,
-        "reasons": [{"channel": "rule", "contribution": 61.5, "kind": "login", "event": 7, "without": 3.0}],
-        "event": 7,
-        "trace_id": bytes(16),
-        "config": "c0ffee",
-    }
-    batch = pa.RecordBatch.from_pylist([row, row | {"trace_id": b"\x01" * 16}], schema=ALERTS)
-    first, second = alerts_from(batch, synthetic=True)
-    assert (first.id, first.created_at) == ("000102030405060708090a0b0c0d0e0f", 1_700_000_000_123_456_789)
-    assert (first.level_from, first.level_to, first.synthetic) == (Level.LOW, Level.HIGH, True)
-    assert (first.trace_id, second.trace_id) == ("", "01" * 16)
-    assert first.to_json()["layer"] is None
-    outbox = Outbox(store, [LOW])
-    with store.transaction() as connection:
-        assert outbox.add(connection, [first, second]) == [second], "one id is one alert"
-    assert owed(outbox, "all") == [second], "what comes out is what went in"
 
 
 def test_the_head_is_what_was_accepted_first(store: Store, alert: Any, settings: Sink) -> None:

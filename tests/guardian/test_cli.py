@@ -32,6 +32,7 @@ def test_help_in_both_languages(language: str) -> None:
         "bench",
         "acknowledge",
         "acknowledgements",
+        "dlq",
     ):
         assert command in out.stdout
     assert ("Watches" in out.stdout or "watches" in out.stdout) == (language == "en")
