@@ -52,6 +52,9 @@ class Connection(asyncio.Protocol):
         self.received = bytearray()
         self.over = False
         """The receiver closed it, or it broke; nothing more will come or go."""
+        self.read_all = False
+        """The receiver closed it and had read whatever its machine had acknowledged: one that closes with something
+        unread resets instead (RFC 2525, 2.17; Linux and the BSDs do)."""
         self._error: Exception | None = None
         self._transport: asyncio.Transport
         """What is written goes through this …"""
@@ -85,6 +88,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The receiver says no more: in none of these protocols does it go on listening then."""
+        self.read_all = not self.over
         self._end(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -192,6 +196,7 @@ class Connection(asyncio.Protocol):
                             await self.more()
                     self._transport.close()
                     await self._gone.wait()
+                    self.read_all = self._error is None
             except OSError:
                 return  # it has ended all the same, or is not going to
             finally:

