@@ -22,7 +22,7 @@ import pytest
 from tests.alerts.mutants import Mutant, mutants
 from tests.alerts.rule_files import RULES, Rule, asked_of, needed, needs_promtool, promtool, rules_text
 
-SAMPLE: Final = 400
+SAMPLE: Final = 300
 SEED: Final = 5
 _BATCH: Final = 40
 
@@ -76,6 +76,7 @@ def _unnoticed(chosen: Sequence[Mutant], tmp_path: Path) -> list[str]:
 
 
 @needs_promtool
+@pytest.mark.slow
 def test_unchanged_rules_pass_alone(tmp_path: Path):
     """Without this, a test that fails for a reason of its own would look like one that notices."""
     assert _unnoticed(UNCHANGED, tmp_path) == [mutant.change for mutant in UNCHANGED]

@@ -66,6 +66,7 @@ def test_promtool_accepts_the_rules():
 
 
 @needs_promtool
+@pytest.mark.slow
 @pytest.mark.parametrize("file", TEST_FILES, ids=lambda file: file.name)
 def test_promtool_passes_the_rule_tests(file: Path):
     run = promtool("test", "rules", str(file))
