@@ -93,7 +93,9 @@ class Worker:
         self.settings = settings
         self.standing = Standing()
         self.heartbeat_s: float | None = None
-        """Seconds that the newest heartbeat took to the receiver."""
+        """Seconds that the newest heartbeat took to the receiver …"""
+        self.heartbeat_at = clock()
+        """… and when it got there, nanoseconds since 1970; before the first one, when this was made."""
         self._loaded = False
         self._outbox = outbox
         self._sink = sink
@@ -192,7 +194,7 @@ class Worker:
                 mark = Mark([item.seq], boxes.DEAD, said=said, reason=boxes.UNRENDERED)
                 self._outbox.mark(name, [mark], at=now)
                 continue
-            message = Message(alert.id, alert.identity, alert.created_at, alert.level_to, body)
+            message = message_of(alert, body)
             self._ready.append(Rendered(item, message))
         return head.later
 
@@ -359,7 +361,7 @@ class Worker:
             seconds = max(0.0, (now - each.item.accepted_at) / 1e9)
             counters.observe("tamv_guardian_delivery_seconds", seconds, sink=name)
             if each.item.heartbeat:
-                self.heartbeat_s = seconds
+                self.heartbeat_s, self.heartbeat_at = seconds, now
 
     # -- what is not sent --------------------------------------------------------------------------------------------
 
@@ -397,6 +399,11 @@ class Worker:
             self._log.error("waited longer than the retention", alerts=gone)
 
 
+def message_of(alert: Alert, body: bytes) -> Message:
+    """What a sink is given of an alert."""
+    return Message(alert.id, alert.identity, alert.created_at, alert.level_to, body)
+
+
 def gauges(
     workers: Sequence[Worker], outbox: Outbox, *, now: int
 ) -> Mapping[str, Mapping[tuple[str, ...], float]]:
@@ -410,6 +417,11 @@ def gauges(
         "tamv_guardian_sink_held": {(each.settings.name,): float(each.standing.held) for each in workers},
         "tamv_guardian_sink_heartbeat_seconds": {
             (each.settings.name,): each.heartbeat_s for each in workers if each.heartbeat_s is not None
+        },
+        "tamv_guardian_sink_heartbeat_age_seconds": {
+            (each.settings.name,): max(0.0, (now - each.heartbeat_at) / 1e9)
+            for each in workers
+            if each.settings.heartbeat_s
         },
         "tamv_guardian_outbox_oldest_seconds": {
             (each.settings.name,): max(0.0, (now - oldest.get(each.settings.name, now)) / 1e9)

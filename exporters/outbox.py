@@ -23,7 +23,7 @@ from exporters.alert import Alert, Decision
 from exporters.alert_rows import alert_of, alerts, known_of, row_of
 from exporters.breaker import Standing, keep_standing, standing_of
 from exporters.store import Store, metadata, newest_first
-from guardian.levels import level_named
+from guardian.levels import Level, level_named
 from guardian.sink_settings import Sink
 
 PENDING, DELIVERED, PARKED, DEAD, SUPPRESSED = STATES = (
@@ -137,7 +137,13 @@ class Policy(Protocol):
         ...
 
     def due(self, connection: sa.Connection, now: int) -> list[Decision]:
-        """Alerts that the policy itself raises by now: of what was held back, of what is over."""
+        """Alerts that the policy itself raises by now, about what was held back."""
+        ...
+
+    def resolve(
+        self, connection: sa.Connection, still_open: Callable[[str, str], Level], *, now: int
+    ) -> list[Decision]:
+        """The ends of findings whose entity has no level any more."""
         ...
 
 
@@ -158,6 +164,16 @@ class Levels:
 
     def due(self, connection: sa.Connection, now: int) -> list[Decision]:  # noqa: ARG002  (Policy's)
         """Nothing."""
+        return []
+
+    def resolve(
+        self,
+        connection: sa.Connection,  # noqa: ARG002  (Policy's)
+        still_open: Callable[[str, str], Level],  # noqa: ARG002
+        *,
+        now: int,  # noqa: ARG002
+    ) -> list[Decision]:
+        """Nothing: it remembers no findings."""
         return []
 
 
@@ -220,10 +236,14 @@ class Outbox:
         fresh = [alert for alert in offered.values() if alert.id not in known]
         return self._accept(connection, self._policy.decide(connection, fresh)) if fresh else []
 
-    def raise_due(self, now: int) -> list[Alert]:
-        """Accept what the policy itself raises by now; to be called every second or so."""
+    def raise_due(self, now: int, standing: Callable[[str, str], Level]) -> list[Alert]:
+        """Accept what is to be told because time passed; to be called every second or so.
+
+        ``standing`` gives the level of an entity as it stands, by role and name: a finding whose entity has none is over.
+        """
         with self.store.transaction() as connection:
-            decided = {each.alert.id: each for each in self._policy.due(connection, now)}
+            found = self._policy.due(connection, now) + self._policy.resolve(connection, standing, now=now)
+            decided = {each.alert.id: each for each in found}
             known = known_of(connection, decided)
             return self._accept(connection, [each for id_, each in decided.items() if id_ not in known])
 

@@ -14,7 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from exporters.alert import Alert, Decision
-from exporters.policy_course import Course, Memory
+from exporters.policy_course import Course, Memory, decode
 from exporters.policy_groups import ways
 from exporters.policy_inhibition import Louder, rules
 from exporters.policy_tables import findings, groups, held, told
@@ -127,6 +127,16 @@ class Policy:
         decisions = [each for finding in ends for each in course.close(finding, max(now, finding.last_at))]
         memory.save(connection)
         return decisions
+
+    def told_of(self, connection: sa.Connection, sink: str) -> list[Alert]:
+        """The newest alert of every open finding that a sink was told of, in the order in which they were opened."""
+        query = (
+            sa.select(findings.c.alert)
+            .join(told, told.c.finding == findings.c.id)
+            .where(told.c.sink == sink)
+            .order_by(findings.c.opened_at, findings.c.id)
+        )
+        return [decode(text) for text in connection.execute(query).scalars()]
 
     def _load(self, connection: sa.Connection, memory: Memory, keys: Iterable[str]) -> None:
         """All that belongs to the findings that were read, and the groups of some keys."""

@@ -52,6 +52,8 @@ MODELS_PATH: Final = "/models"
 """Path of forests in the journal; no route either."""
 
 _IDLE_S: Final = 0.25
+_TELL_S: Final = 1.0
+"""How often what time alone brings about is looked for: findings that are over, groups that are due."""
 _PART: Final = 16_384
 """Events that are scored while nobody can look; a large body in parts, so that whoever asks need not wait long."""
 
@@ -102,7 +104,7 @@ class Pipeline:
         )
         self.failure: str = ""
         """Why nothing is scored any more; empty while all is well."""
-        self._fed_at = time.monotonic()
+        self._fed_at = self._told_at = time.monotonic()
         workers = config.resources.worker_count()
         self._snapshots = Snapshots(
             folder / "snapshots",
@@ -261,6 +263,7 @@ class Pipeline:
                     self._score(group)
                 if self._snapshots.due(self._seq):
                     self._snapshots.begin(self._engine.frozen(), self._seq, self.positions)
+                self._tell_due()
                 self._store.settle(at_bytes=SETTLE_BYTES)
             self._snapshots.close(self._seq, self._engine.frozen, self.positions)
         except Exception as error:  # noqa: BLE001  (whatever it is, readiness must say so)
@@ -342,8 +345,20 @@ class Pipeline:
         for decision, index in indices:
             self._answer(decision, index)
         for alert in fresh:
-            self._counters.add("tamv_guardian_alerts_total", level=alert.level_to.word)
+            if alert.level_to:
+                self._counters.add("tamv_guardian_alerts_total", level=alert.level_to.word)
         if fresh:
+            self._on_alerts()
+
+    def _tell_due(self) -> None:
+        """What is told because time passed, not because something happened."""
+        if time.monotonic() < self._told_at + _TELL_S:
+            return
+        raised = self._engine.raised(self._now())
+        self._told_at = time.monotonic()
+        now = (self.watermark if self._synthetic else 0) or time.time_ns()
+        told = self._outbox.raise_due(now, lambda role, entity: raised.get((role, entity), Level.NONE))
+        if told:
             self._on_alerts()
 
     def _entry(self, alert: Alert) -> Entry:

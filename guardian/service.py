@@ -6,7 +6,6 @@ Wiring. Blocking work runs in threads; the event loop only waits.
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,33 +16,30 @@ from typing import Any, Final
 import pyarrow as pa
 
 from exporters import bookpi
-from exporters.delivery import Worker
-from exporters.formats import About, renderer
 from exporters.metrics import Collector, Counters, Labels
 from exporters.msr import log as msr
 from exporters.msr.log import Entry
-from exporters.outbox import Outbox
 from exporters.pseudonyms import Pseudonyms
 from exporters.records import EOCT_EVALUATIONS, ISABELLA_DECISIONS, PROTOCOL_EVENTS, XR_EVENTS, Records
 from exporters.register import Register
-from exporters.sinks.file import FileSink
-from exporters.sinks.http import HttpSink, check_credentials
+from exporters.sinks.credentials import check_credentials
 from exporters.store import Store
 from exporters.telemetry import Telemetry
 from guardian import source_settings, sources
 from guardian.config import Config
-from guardian.config import Sink as SinkSettings
-from guardian.decisions import acknowledgement, eoct, isabella, protocols
+from guardian.decisions import acknowledgement, eoct, isabella, protocols, silence
 from guardian.decisions.events import as_events
 from guardian.decisions.record import as_json
 from guardian.decode import ARROW, Decoded, decode_body
+from guardian.deliveries import Deliveries
 from guardian.errors import MachineError, Problem, RequestError
 from guardian.gateway import Receipt
 from guardian.gateway.service import Item, Listed
 from guardian.intake import Intake
 from guardian.journal import Record
+from guardian.operations import dead_letters
 from guardian.pipeline import Pipeline
-from guardian.ports import Sink, Source
+from guardian.ports import Source
 from guardian.source_settings import Source as SourceSettings
 from guardian.view import EntityView, View
 from xr_telemetry.decode import decode_messages
@@ -64,12 +60,6 @@ _TABLES: Final = {
     "protocols": PROTOCOL_EVENTS,
     "xr": XR_EVENTS,
 }
-
-SINKS: Final[dict[str, Callable[[SinkSettings], Sink[dict[str, Any]]]]] = {
-    "http": HttpSink,
-    "file": lambda settings: FileSink(Path(settings.path)),
-}
-"""From the configured type of a sink to its constructor."""
 
 SOURCES: Final[dict[type[SourceSettings], Callable[[Any, Callable[[str, int], None]], Source]]] = {
     source_settings.SyslogUdp: sources.SyslogUdpSource,
@@ -105,22 +95,28 @@ class Service:
         register = Register(self._store, folder, config.ledger.origin, config.ledger.key_file)
         pseudonyms = Pseudonyms.load(folder / "pseudonyms.key")
         self._records = Records(self._store, register, pseudonyms)
-        self._outbox = Outbox(self._store, config.sinks)
         self.counters = Counters(subject_types=config.eoct.subject_types)
         self._telemetry = Telemetry(config.telemetry, self._view_now, version=VERSION)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._workers: list[tuple[Worker, asyncio.Task[None]]] = []
+        self._deliveries = Deliveries(
+            config,
+            self._store,
+            register,
+            pseudonyms,
+            version=VERSION,
+            counters=self.counters,
+            span=self._telemetry.span,
+        )
         self._pipeline = Pipeline(
             config,
             folder,
             store=self._store,
-            outbox=self._outbox,
+            outbox=self._deliveries.outbox,
             records=self._records,
             register=register,
             pseudonyms=pseudonyms,
             counters=self.counters,
             decode=self._decode,
-            on_alerts=self._wake_workers,
+            on_alerts=self._deliveries.wake,
             span=self._telemetry.span,
             synthetic=synthetic,
         )
@@ -151,14 +147,8 @@ class Service:
 
     async def start(self) -> None:
         """Begin to score, deliver and tell."""
-        self._loop = asyncio.get_running_loop()
+        await self._deliveries.start()
         self._pipeline.start()
-        about = About(self.config.language, VERSION, socket.gethostname())
-        for settings in self.config.sinks:
-            sink = SINKS[settings.type](settings)
-            render = renderer(settings, about)
-            worker = Worker(self._outbox, settings, sink, render=render, span=self._telemetry.span)
-            self._workers.append((worker, asyncio.create_task(worker.run())))
         for told in self.config.sources:
             source = SOURCES[type(told)](told, self._dropped(told.name))
             self.intake.start_source(told.name, source, self._pipeline.positions.get(told.name))
@@ -170,10 +160,7 @@ class Service:
             self._telling.cancel()
         await self.intake.stop()
         await asyncio.to_thread(self._pipeline.stop)
-        for worker, _task in self._workers:
-            worker.stop()
-        if self._workers:
-            await asyncio.wait([task for _worker, task in self._workers], timeout=10.0)
+        await self._deliveries.stop()
         await asyncio.to_thread(self._store.close)
         await asyncio.to_thread(self._telemetry.close)
 
@@ -295,6 +282,29 @@ class Service:
         active = record.action != "withdraw"
         return as_json(record) | {"replacedBy": None, "msrIndex": index, "active": active}
 
+    async def silence(self, body: dict[str, Any]) -> Item:
+        """Keep a silence; see ``guardian.gateway.service``."""
+        record = silence.decide(
+            silence.request(body), record_id=str(uuid.uuid4()), actor_id=LOCAL_ACTOR, now=self._clock()
+        )
+        return await asyncio.to_thread(self._deliveries.silences.add, record)
+
+    async def silences(self, *, active: bool, limit: int, offset: int) -> tuple[list[Item], int]:
+        """A page of silences, newest first."""
+        page = self._deliveries.silences.page
+        return await asyncio.to_thread(page, now=self._clock(), active=active, limit=limit, offset=offset)
+
+    async def end_silence(self, silence_id: str) -> Item | None:
+        """End a silence; see ``guardian.gateway.service``."""
+        end = self._deliveries.silences.end
+        return await asyncio.to_thread(end, silence_id, actor_id=LOCAL_ACTOR, now=self._clock())
+
+    async def dead_letters(self, body: dict[str, Any]) -> Item:
+        """Do what a request about dead letters says; see ``guardian.gateway.service``."""
+        answer = await asyncio.to_thread(dead_letters.perform, self._deliveries.letters, body, by=LOCAL_ACTOR)
+        self._deliveries.wake()
+        return answer
+
     def _clock(self) -> int:
         """The time of a decision: now, or in a synthetic day, which has a clock of its own, its newest event's."""
         return (self._pipeline.watermark if self.synthetic else 0) or time.time_ns()
@@ -355,7 +365,7 @@ class Service:
 
     def _page(self, name: Listed, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
         if name == "alerts":
-            return self._outbox.page(limit=limit, offset=offset)
+            return self._deliveries.outbox.page(limit=limit, offset=offset)
         if name in _TABLES:
             page = self._records.page(_TABLES[name], limit=limit, offset=offset)
             return page["items"], page["total"]
@@ -397,11 +407,9 @@ class Service:
             entries = msr.size_of(connection)
         return {
             "tamv_xr_gateway_connections": {(): float(self.xr.connections)},
-            "tamv_guardian_outbox_rows": {
-                (sink, state): float(count)
-                for sink, states in self._outbox.counts().items()
-                for state, count in states.items()
-            },
+            **self._deliveries.gauges(),
+            "tamv_guardian_ready": {(): float(self.ready()[0])},
+            "tamv_guardian_journal_limit_bytes": {(): float(self.config.journal.max_bytes)},
             "tamv_guardian_journal_bytes": {(): float(self._pipeline.journal.used_bytes)},
             "tamv_guardian_journal_backlog_events": {(): float(self._pipeline.backlog.events)},
             "tamv_guardian_backlog_held_bytes": {(): float(self._pipeline.backlog.held_bytes)},
@@ -421,11 +429,6 @@ class Service:
         }
 
     # -- what goes out -----------------------------------------------------------------------------------------------
-
-    def _wake_workers(self) -> None:
-        if self._loop is not None:
-            for worker, _task in self._workers:
-                self._loop.call_soon_threadsafe(worker.wake)
 
     async def _tell(self) -> None:
         """Tell headsets what changed, at the tick of the configuration."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from guardian.config import LayerName
+from guardian.units import LayerName
 from guardian.decisions.record import Context, IsabellaRecord, Outcome, ProtocolId, as_json
 from guardian.decisions.request import decode
 from guardian.errors import Problem, RequestError

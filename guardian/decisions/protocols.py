@@ -13,7 +13,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from guardian.config import Eoct, LayerName
+from guardian.config import Eoct
+from guardian.units import LayerName
 from guardian.decisions import eoct
 from guardian.decisions.record import (
     Command,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from guardian.config import LayerName
+from guardian.units import LayerName
 from guardian.levels import Level
 
 ProtocolId = Literal[
