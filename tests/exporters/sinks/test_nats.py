@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -391,6 +392,13 @@ async def test_who_begins_otherwise_is_no_server(
     ):
         with pytest.raises(kind, match=said):
             await sink.write(messages(0, 1))
+
+
+@pytest.mark.parametrize("subject", ["", "a b", "a\r\nPUB b 0", "a.*", "a.>", ".a", "a..b", "a."])
+def test_settings_take_no_subject_that_is_none(subject: str) -> None:
+    table = {"type": "nats", "name": "siem", "url": "nats://siem:4222", "subject": subject}
+    with pytest.raises(msgspec.ValidationError, match="subject"):
+        msgspec.convert(table, Nats)
 
 
 @given(

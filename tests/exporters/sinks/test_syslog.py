@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from exporters.sinks.syslog import SyslogSink
@@ -350,6 +351,25 @@ class TestTrust:
             with pytest.raises(HoldError, match=r"TLS: .*WRONG_VERSION_NUMBER"):
                 await sink.write(messages(0, 1))
             await sink.close()
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "valid"),
+    [
+        ("sha-256" + ":0A" * 32, True),
+        ("SHA-256" + ":0a" * 32, True),
+        ("sha-256" + ":0A" * 31, False),
+        ("sha-1" + ":0A" * 20, False),
+        ("0A" * 32, False),
+    ],
+)
+def test_settings_take_only_whole_fingerprints(fingerprint: str, valid: bool) -> None:
+    table = {"type": "syslog", "name": "siem", "host": "siem", "fingerprints": [fingerprint]}
+    if valid:
+        assert msgspec.convert(table, Syslog).fingerprints == (fingerprint,)
+    else:
+        with pytest.raises(msgspec.ValidationError, match="fingerprints"):
+            msgspec.convert(table, Syslog)
 
 
 @pytest.fixture
