@@ -77,6 +77,9 @@ async def served(handler: Handler, *, port: int = 0, **settings: Any) -> AsyncIt
 
 def program(name: str) -> str:
     """Path of a receiver's program; skips the test where there is none."""
+    found = shutil.which(name)
+    if found is not None:
+        return found
     folders = [Path(sys.executable).parent]
     if "GUARDIAN_PEERS" in os.environ:
         folders.append(Path(os.environ["GUARDIAN_PEERS"]))
@@ -85,10 +88,7 @@ def program(name: str) -> str:
         for path in (folder / name, *folder.parent.glob(f"lib/python*/site-packages/*/{name}")):
             if path.is_file():
                 return str(path)
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"no program {name} on the PATH, beside Python or in GUARDIAN_PEERS")
-    return found
+    pytest.skip(f"no program {name} on the PATH, beside Python or in GUARDIAN_PEERS")
 
 
 @dataclass

@@ -72,7 +72,7 @@ class SplunkSink:
             "sourcetype": settings.sourcetype,
             **({"index": settings.index} if settings.index else {}),
         }
-        self._tail = b"}," + msgspec.json.encode(about)[1:]
+        self._about = msgspec.json.encode(about)[1:-1]
 
     async def write(self, messages: Sequence[Message]) -> Answers:
         """Send all messages as events; returns once they are indexed, where the collector tells.
@@ -111,8 +111,9 @@ class SplunkSink:
             fields = msgspec.json.encode({"event_id": message.id, "finding": message.finding})
             parts += (
                 b'{"time":%d.%03d,"fields":' % (seconds, rest // 10**6),
-                fields[:-1],
-                self._tail[:-1],
+                fields,
+                b",",
+                self._about,
                 b',"event":',
                 message.body,
                 b"}",

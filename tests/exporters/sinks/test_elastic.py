@@ -222,7 +222,7 @@ async def test_how_it_says_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     ("source", "count"),
     [
         # Fluent Bit hands on some 75 documents a second here.
-        ('from_fluent_bit "elasticsearch", options={listen:"127.0.0.1",port:PORT}', 150),
+        ('from_fluent_bit "elasticsearch", options={listen:"127.0.0.1",port:PORT}', 60),
         ('accept_opensearch "127.0.0.1:PORT"', 1000),
     ],
     ids=["fluent-bit", "opensearch"],
@@ -230,8 +230,8 @@ async def test_how_it_says_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_real_receivers_store_every_document(tmp_path: Path, source: str, count: int) -> None:
     sent = messages(count)
     async with tenzir(tmp_path, source) as receiver, sink(receiver.url) as made:
-        assert await made.write(sent[:100]) == Answers()
-        assert await made.write(sent[100:]) == Answers()
+        assert await made.write(sent[:20]) == Answers()
+        assert await made.write(sent[20:]) == Answers()
         await until(lambda: len(receiver.lines()) >= count, what=f"{count} documents")
         stored = [line.get("message", line) for line in receiver.lines()]
     assert [document["event"]["id"] for document in stored] == [f"id {each.id}" for each in sent]

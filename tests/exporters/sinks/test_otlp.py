@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -132,16 +132,16 @@ async def test_some_are_refused_and_nobody_says_which() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        partial(0),
-        partial(0, "deprecated field"),
-        web.Response(body=b""),
-        web.json_response({}),
-        web.json_response({"partialSuccess": {}}),
-        web.json_response({"partialSuccess": {"rejectedLogRecords": "0", "errorMessage": "careful"}}),
+        lambda: partial(0),
+        lambda: partial(0, "deprecated field"),
+        lambda: web.Response(body=b""),
+        lambda: web.json_response({}),
+        lambda: web.json_response({"partialSuccess": {}}),
+        lambda: web.json_response({"partialSuccess": {"rejectedLogRecords": "0", "errorMessage": "careful"}}),
     ],
 )
-async def test_warnings_and_empty_answers_are_deliveries(answer: web.Response) -> None:
-    async with Collector(answer).sink() as made:
+async def test_warnings_and_empty_answers_are_deliveries(answer: Callable[[], web.Response]) -> None:
+    async with Collector(answer()).sink() as made:
         assert await made.write(RECORDS) == Answers()
 
 
@@ -156,14 +156,14 @@ async def test_an_answer_in_json(rejected: int | str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        web.Response(text="<html>sign in</html>", content_type="text/html"),
-        web.Response(body=b"\xff\xff", content_type=PROTOBUF),
-        web.json_response(["no"]),
-        web.json_response({"partialSuccess": {"rejectedLogRecords": "many"}}),
+        lambda: web.Response(text="<html>sign in</html>", content_type="text/html"),
+        lambda: web.Response(body=b"\xff\xff", content_type=PROTOBUF),
+        lambda: web.json_response(["no"]),
+        lambda: web.json_response({"partialSuccess": {"rejectedLogRecords": "many"}}),
     ],
 )
-async def test_a_200_of_somebody_else_is_no_delivery(answer: web.Response) -> None:
-    async with Collector(answer).sink() as made:
+async def test_a_200_of_somebody_else_is_no_delivery(answer: Callable[[], web.Response]) -> None:
+    async with Collector(answer()).sink() as made:
         with pytest.raises(HoldError, match="not the answer"):
             await made.write(RECORDS)
 

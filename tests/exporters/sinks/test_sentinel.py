@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs
@@ -165,22 +165,25 @@ async def test_a_secret_that_ends_and_is_replaced(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("make", "error"),
     [
-        (web.json_response({"error": "unauthorized_client", "error_codes": [700016]}, status=400), HoldError),
-        (web.json_response({"error": "temporarily_unavailable"}, status=503), RetryError),
-        (web.json_response({"error": "invalid_request"}, status=429), RetryError),
-        (web.Response(status=500), RetryError),
-        (web.Response(status=400), HoldError),
-        (web.Response(status=404), HoldError),
-        (web.Response(text="<html>"), RetryError),
-        (web.json_response({"access_token": "", "expires_in": 1}), RetryError),
-        (web.json_response({"access_token": "a\r\nb", "expires_in": 1}), RetryError),
-        (web.json_response({"access_token": "a", "expires_in": "soon"}), RetryError),
+        (
+            lambda: web.json_response({"error": "unauthorized_client", "error_codes": [700016]}, status=400),
+            HoldError,
+        ),
+        (lambda: web.json_response({"error": "temporarily_unavailable"}, status=503), RetryError),
+        (lambda: web.json_response({"error": "invalid_request"}, status=429), RetryError),
+        (lambda: web.Response(status=500), RetryError),
+        (lambda: web.Response(status=400), HoldError),
+        (lambda: web.Response(status=404), HoldError),
+        (lambda: web.Response(text="<html>"), RetryError),
+        (lambda: web.json_response({"access_token": "", "expires_in": 1}), RetryError),
+        (lambda: web.json_response({"access_token": "a\r\nb", "expires_in": 1}), RetryError),
+        (lambda: web.json_response({"access_token": "a", "expires_in": "soon"}), RetryError),
     ],
 )
-async def test_what_entra_may_say(answer: web.Response, error: type[DeliveryError]) -> None:
-    azure = Azure()
+async def test_what_entra_may_say(make: Callable[[], web.Response], error: type[DeliveryError]) -> None:
+    azure, answer = Azure(), make()
     answer.headers["Retry-After"] = "11"
     azure.token_script = [answer]
     async with azure.sink() as made:
