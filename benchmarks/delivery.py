@@ -126,6 +126,13 @@ class Ours:
         await self._told
         self.receiver.kills += 1
 
+    async def ends(self, patience_s: float) -> None:
+        """Wait until nothing is owed any more: then it goes by itself."""
+        assert self._process is not None
+        assert self._told is not None
+        await asyncio.wait_for(self._process.wait(), patience_s)
+        await self._told
+
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
@@ -172,9 +179,7 @@ async def outage(folder: Path, *, kills: int, down_s: float, expired_s: float) -
     kills = receiver.kills
     lasted = time.monotonic() - started
     await ours.start(0, 0)
-    await _until(lambda: len(receiver.seen) >= ours.accepted, 600.0)
-    await asyncio.sleep(1.0)
-    await ours.kill()
+    await ours.ends(600.0)
     await receiver.down()
     counts = ours.rows()
     lost = len({f"{number:032x}" for number in range(ours.accepted)} - receiver.seen.keys())
@@ -247,7 +252,7 @@ async def _alertmanager(program: str, folder: Path, patience_s: float) -> int:
         process = await begin()
         await receiver.up()
         with contextlib.suppress(TimeoutError):
-            await _until(lambda: len(receiver.seen) >= 100, min(patience_s, 15.0))
+            await _until(lambda: len(receiver.seen) >= 100, patience_s / 4)
     finally:
         process.kill()
         await process.wait()
@@ -308,7 +313,7 @@ def measure(shared: Path, *, quick: bool) -> list[Row]:  # noqa: ARG001  (the al
             if quick
             else await outage(folder, kills=200, down_s=600.0, expired_s=120.0)
         ]
-        rows += await beside_alertmanager(folder, patience_s=PATIENCE_S)
+        rows += await beside_alertmanager(folder, patience_s=PATIENCE_S / 2 if quick else PATIENCE_S)
         rows.append(await drain(folder, count=3000 if quick else 100_000))
         for single in (True, False):
             rows.append(await latency(folder, single=single, seconds=3.0 if quick else 60.0))
@@ -369,9 +374,9 @@ class Posting:
 
 
 async def deliver(folder: Path, url: str, rate: int, most: int, *, single: bool) -> None:
-    """Raise alerts at a rate until there are ``most``, say so after each commit, and deliver for ever."""
+    """Raise alerts at a rate until there are ``most``, say so after each commit, and deliver until nothing is owed."""
     from exporters.delivery import Worker
-    from exporters.outbox import Outbox, get_cursor, set_cursor
+    from exporters.outbox import OWED, Outbox, get_cursor, set_cursor
     from exporters.store import Store
     from guardian.sink_settings import Http
 
@@ -401,7 +406,11 @@ async def deliver(folder: Path, url: str, rate: int, most: int, *, single: bool)
             worker.wake()
         await asyncio.to_thread(store.settle, at_bytes=64 * 2**20)
         await asyncio.sleep(0.01)
+    while any(outbox.counts()["siem"][state] for state in OWED):  # noqa: ASYNC110  (the worker sets no event of ours)
+        await asyncio.sleep(0.1)
+    worker.stop()
     await running
+    store.close()
 
 
 def _alert(number: int) -> Any:
