@@ -198,6 +198,27 @@ METRICS: Final[tuple[MetricRow, ...]] = (
         "Segundos que tardó el último latido de un destino hasta su receptor, con su espera en la cola.",
     ),
     MetricRow(
+        "tamv_guardian_sink_heartbeat_age_seconds",
+        "gauge",
+        {"sink": ()},
+        "Seconds since a heartbeat of a sink reached its receiver; before the first one, since the start.",
+        "Segundos desde que un latido de un destino llegó a su receptor; antes del primero, desde el arranque.",
+    ),
+    MetricRow(
+        "tamv_guardian_ready",
+        "gauge",
+        {},
+        "Whether events are taken and scored: 1, or 0 and /health/ready says why.",
+        "Si se aceptan y puntúan eventos: 1, o 0 y /health/ready dice por qué.",
+    ),
+    MetricRow(
+        "tamv_guardian_journal_limit_bytes",
+        "gauge",
+        {},
+        "Most bytes that the journal may hold.",
+        "Máximo de bytes que puede guardar el diario.",
+    ),
+    MetricRow(
         "tamv_guardian_journal_bytes", "gauge", {}, "Journal on disk, bytes.", "Diario en disco, bytes."
     ),
     MetricRow(

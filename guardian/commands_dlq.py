@@ -48,7 +48,7 @@ def build(language: texts.Language) -> typer.Typer:
         return dead_letters.ask(data_dir, load(config) if config else Config(), url, request)
 
     def tell(told: dict[str, Any], *, json: bool) -> None:
-        print(jsonlib.dumps(told) if json else say("dlq_changed", count=told["changed"]))
+        typer.echo(jsonlib.dumps(told) if json else say("dlq_changed", count=told["changed"]))
 
     @app.command("list", help=say("dlq_list"))
     def list_command(
@@ -62,13 +62,13 @@ def build(language: texts.Language) -> typer.Typer:
     ) -> None:
         page = ask(data_dir, config, url, "list", sink=sink, limit=limit, offset=offset)
         if json:
-            print(jsonlib.dumps(page, ensure_ascii=False))
+            typer.echo(jsonlib.dumps(page, ensure_ascii=False))
             return
         from guardian.operations.dead_letters import table
 
         if page["items"]:
             Console().print(table(page["items"], language))
-        print(say("shown", count=len(page["items"]), total=page["total"]))
+        typer.echo(say("shown", count=len(page["items"]), total=page["total"]))
 
     @app.command("show", help=say("dlq_show"))
     def show_command(
@@ -81,12 +81,12 @@ def build(language: texts.Language) -> typer.Typer:
     ) -> None:
         letter = ask(data_dir, config, url, "show", sink=sink, alerts=(alert,))
         if json:
-            print(jsonlib.dumps(letter, ensure_ascii=False))
+            typer.echo(jsonlib.dumps(letter, ensure_ascii=False))
             return
         from guardian.operations.dead_letters import details, table
 
         Console().print(table([letter], language))
-        print(details(letter, language))
+        typer.echo(details(letter, language))
 
     @app.command("edit", help=say("dlq_edit"))
     def edit_command(

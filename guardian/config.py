@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
@@ -268,7 +269,7 @@ _SECTIONS: Final = {
 }
 
 
-_KINDS: Final[dict[str, dict[str, type[Struct]]]] = {
+_KINDS: Final[dict[str, Mapping[str, type[Struct]]]] = {
     "sinks": sink_settings.KINDS,
     "sources": source_settings.KINDS,
 }

@@ -110,7 +110,7 @@ class Deliveries:
 
     def gauges(self) -> Mapping[str, Mapping[Labels, float]]:
         """What the metrics show of it now."""
-        rows = {
+        rows: dict[Labels, float] = {
             (sink, state): float(count)
             for sink, states in self.outbox.counts().items()
             for state, count in states.items()

@@ -289,7 +289,7 @@ class Service:
         )
         return await asyncio.to_thread(self._deliveries.silences.add, record)
 
-    async def silences(self, *, active: bool, limit: int, offset: int) -> tuple[list[Item], int]:
+    async def silences(self, *, active: bool, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
         """A page of silences, newest first."""
         page = self._deliveries.silences.page
         return await asyncio.to_thread(page, now=self._clock(), active=active, limit=limit, offset=offset)

@@ -87,14 +87,14 @@ class _Token(_Tls, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """… or a file that does; read anew for each request, so that a rotated one is picked up."""
 
 
-class Http(_Token, tag="http"):
+class Http(_Token, frozen=True, kw_only=True, tag="http"):
     """One POST a batch: a JSON array, with a bearer token when one is configured."""
 
     url: HttpUrl
     format: JsonForm = "ocsf"
 
 
-class Webhook(_Tls, tag="webhook"):
+class Webhook(_Tls, frozen=True, kw_only=True, tag="webhook"):
     """One POST an alert, signed as Standard Webhooks asks; the body is a CloudEvent."""
 
     url: HttpUrl
@@ -107,7 +107,7 @@ class Webhook(_Tls, tag="webhook"):
     """Also send to loopback, private and link-local addresses, which a name may be made to point to."""
 
 
-class Splunk(_Token, tag="splunk"):
+class Splunk(_Token, frozen=True, kw_only=True, tag="splunk"):
     """Splunk's HTTP Event Collector."""
 
     url: HttpUrl
@@ -121,7 +121,7 @@ class Splunk(_Token, tag="splunk"):
     acknowledge_timeout_s: Seconds = 120.0
 
 
-class Elastic(_Token, tag="elastic"):
+class Elastic(_Token, frozen=True, kw_only=True, tag="elastic"):
     """Elasticsearch or OpenSearch, by ``_bulk``."""
 
     url: HttpUrl
@@ -134,7 +134,7 @@ class Elastic(_Token, tag="elastic"):
     """For basic authentication, with the token as its password; empty = the token is an API key."""
 
 
-class Sentinel(_Tls, tag="sentinel", kw_only=True):
+class Sentinel(_Tls, frozen=True, kw_only=True, tag="sentinel"):
     """Microsoft Sentinel, by the Logs Ingestion API."""
 
     url: HttpUrl
@@ -155,7 +155,7 @@ class Sentinel(_Tls, tag="sentinel", kw_only=True):
     format: JsonForm = "ocsf"
 
 
-class Alertmanager(_Token, tag="alertmanager"):
+class Alertmanager(_Token, frozen=True, kw_only=True, tag="alertmanager"):
     """Prometheus Alertmanager, API v2. It forgets on a restart, so what is open is sent again while it is open."""
 
     url: HttpUrl
@@ -163,14 +163,14 @@ class Alertmanager(_Token, tag="alertmanager"):
     resend_s: Seconds = 60.0
 
 
-class Otlp(_Token, tag="otlp"):
+class Otlp(_Token, frozen=True, kw_only=True, tag="otlp"):
     """OTLP logs over HTTP, protobuf."""
 
     url: HttpUrl
     """Of the receiver, without ``/v1/logs``."""
 
 
-class Syslog(_Tls, tag="syslog"):
+class Syslog(_Tls, frozen=True, kw_only=True, tag="syslog"):
     """Syslog over TCP or TLS, octet counting (RFC 6587, RFC 5425). The protocol has no acknowledgements."""
 
     host: str
@@ -183,7 +183,7 @@ class Syslog(_Tls, tag="syslog"):
     """Of structured data; 32473 is the number for documentation."""
 
 
-class Relp(_Tls, tag="relp"):
+class Relp(_Tls, frozen=True, kw_only=True, tag="relp"):
     """Syslog messages over RELP: each is acknowledged."""
 
     host: str
@@ -195,7 +195,7 @@ class Relp(_Tls, tag="relp"):
     enterprise: Annotated[int, Meta(ge=1, description="a private enterprise number")] = 32473
 
 
-class Redis(_Tls, tag="redis"):
+class Redis(_Tls, frozen=True, kw_only=True, tag="redis"):
     """A Redis Stream: one entry an alert."""
 
     url: RedisUrl
@@ -208,7 +208,7 @@ class Redis(_Tls, tag="redis"):
     format: JsonForm = "ocsf"
 
 
-class Nats(_Token, tag="nats"):
+class Nats(_Token, frozen=True, kw_only=True, tag="nats"):
     """A NATS JetStream subject: one message an alert, deduplicated by its id."""
 
     url: NatsUrl
@@ -216,7 +216,7 @@ class Nats(_Token, tag="nats"):
     format: JsonForm = "cloudevents"
 
 
-class File(_Common, tag="file"):
+class File(_Common, frozen=True, kw_only=True, tag="file"):
     """A file: one line an alert, on disk before it counts as delivered."""
 
     path: Annotated[str, Meta(min_length=1, description="the path of a file")]
@@ -231,7 +231,7 @@ Sink = (
     Http | Webhook | Splunk | Elastic | Sentinel | Alertmanager | Otlp | Syslog | Relp | Redis | Nats | File
 )
 
-KINDS: Final[dict[str, type[Struct]]] = {
+KINDS: Final[dict[str, type[Sink]]] = {
     str(kind.__struct_config__.tag): kind
     for kind in (
         Http,

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from guardian.units import LayerName
 from guardian.decisions.record import Context, IsabellaRecord, Outcome, ProtocolId, as_json
 from guardian.decisions.request import decode
 from guardian.errors import Problem, RequestError
 from guardian.texts import LANGUAGES, text
+from guardian.units import LayerName
 
 VERBS: Final[dict[str, Outcome]] = {
     "approve": "approved",

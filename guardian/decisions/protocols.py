@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from guardian.config import Eoct
-from guardian.units import LayerName
 from guardian.decisions import eoct
 from guardian.decisions.record import (
     Command,
@@ -35,6 +34,7 @@ from guardian.decisions.request import decode
 from guardian.errors import Problem, RequestError
 from guardian.levels import COLOUR, MOOD
 from guardian.texts import Language, text
+from guardian.units import LayerName
 
 PURPOSE_LENGTH: Final = 3
 SEVERITY: Final[dict[str, RiskLevel]] = {

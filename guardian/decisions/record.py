@@ -11,8 +11,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from guardian.units import LayerName
 from guardian.levels import Level
+from guardian.units import LayerName
 
 ProtocolId = Literal[
     "fenix", "hoyo-negro", "future", "eoct", "guardian", "isabella", "economy", "xr", "dreamspaces"

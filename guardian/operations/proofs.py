@@ -22,14 +22,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from guardian import texts
 from guardian.config import Config, Journal, Ledger
-from guardian.config import Sink as SinkSettings
 from guardian.errors import MachineError
 from guardian.gateway import check_binding
 from guardian.gateway.console import console_folder
+from guardian.sink_settings import File, Nats, Redis, Relp, Sink, Syslog
 
 SPARE_BYTES: Final = 2**30
 """Free space that must be left once the journal has grown to its limit: for the database and snapshots."""
 
+_PORTS: Final = {Redis: 6379, Nats: 4222}
 LEAST_OPEN_FILES: Final = 1024
 ANSWER_S: Final = 3.0
 _EARLIEST: Final = 1_700_000_000
@@ -182,19 +183,42 @@ def page() -> str:
     return str(len([path for path in folder.rglob("*") if path.is_file()]))
 
 
-def sink(settings: SinkSettings) -> str:
+def sink(settings: Sink) -> str:
     """The receiver's credential is there, and it answers, or its file can be appended to."""
-    from exporters.sinks.http import check_credentials
+    from exporters.sinks.credentials import check_credentials
 
-    if settings.type == "http":
-        check_credentials(settings)
-        return answers(settings.url)
-    path = Path(settings.path)
+    check_credentials(settings)
+    if isinstance(settings, File):
+        return appended(Path(settings.path))
+    if isinstance(settings, Syslog | Relp):
+        return connected(settings.host, settings.port)
+    parts = urlsplit(settings.url)
+    if isinstance(settings, Redis | Nats):
+        if parts.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as local:
+                local.connect(parts.path)
+            return parts.path
+        return connected(parts.hostname or "", parts.port or _PORTS[type(settings)])
+    return answers(settings.url)
+
+
+def appended(path: Path) -> str:
+    """A file can be appended to, or made."""
     if path.exists():
         with path.open("ab"):
-            return settings.path
+            return str(path)
     with tempfile.NamedTemporaryFile(dir=_existing(path.parent), prefix=".guardian-check-"):
-        return settings.path
+        return str(path)
+
+
+def connected(host: str, port: int) -> str:
+    """Somebody listens at this address."""
+    place = f"{host}:{port}"
+    try:
+        socket.create_connection((host, port), ANSWER_S).close()
+    except OSError as error:
+        raise MachineError(f"{place}: {error.strerror or error}") from None
+    return place
 
 
 def answers(url: str) -> str:
