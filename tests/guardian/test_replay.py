@@ -265,11 +265,11 @@ def test_the_first_run_on_a_machine_says_what_it_waits_for(tmp_path: Path) -> No
     file.write_bytes(LINES)
     command = [sys.executable, "-m", "guardian", "replay", str(file), "--map", "tamv", "--json"]
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "GUARDIAN_LANG": "en"}
-    first = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    first = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=900)
     assert first.returncode == 0, first.stderr
     assert first.stderr.startswith("compiling the kernels")
     assert json.loads(first.stdout)["events"] == 6
     second = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, timeout=300
+        command, capture_output=True, text=True, check=False, env=environment, timeout=900
     )
     assert (second.returncode, second.stderr) == (0, "")
