@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +16,10 @@ import pytest
 from exporters.msr.note import Signer
 from exporters.pseudonyms import Pseudonyms
 from guardian import texts
-from guardian.config import Journal, Ledger, Sink
+from guardian.config import Journal, Ledger
 from guardian.errors import GuardianError, MachineError
 from guardian.operations import proofs
+from guardian.sink_settings import File, Http, Nats, Redis, Relp, Splunk, Syslog
 
 unprivileged = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
@@ -160,7 +162,7 @@ def test_an_installation_without_its_page(monkeypatch: pytest.MonkeyPatch):
 class TestFileSink:
     def test_new_or_there_already(self, tmp_path: Path):
         path = tmp_path / "alerts.jsonl"
-        settings = Sink(name="a", type="file", path=str(path))
+        settings = File(name="a", path=str(path))
         assert proofs.sink(settings) == str(path)
         assert not path.exists()
         path.write_text(json.dumps({"id": 1}))
@@ -169,7 +171,39 @@ class TestFileSink:
 
     def test_a_folder_in_its_place(self, tmp_path: Path):
         with pytest.raises(IsADirectoryError):
-            proofs.sink(Sink(name="a", type="file", path=str(tmp_path)))
+            proofs.sink(File(name="a", path=str(tmp_path)))
+
+
+class TestConnection:
+    def test_somebody_listens(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            place = f"127.0.0.1:{port}"
+            for settings in (
+                Syslog(name="a", host="127.0.0.1", port=port),
+                Relp(name="a", host="127.0.0.1", port=port),
+                Redis(name="a", url=f"redis://127.0.0.1:{port}/0"),
+                Nats(name="a", url=f"nats://127.0.0.1:{port}"),
+            ):
+                assert proofs.sink(settings) == place
+
+    def test_a_socket_of_this_machine(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "redis.sock")
+        settings = Redis(name="a", url=f"unix://{path}")
+        with pytest.raises(FileNotFoundError):
+            proofs.sink(settings)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen()
+            assert proofs.sink(settings) == path
+
+    def test_nobody_listens(self) -> None:
+        with pytest.raises(MachineError, match=r"^127\.0\.0\.1:9: .*refused"):
+            proofs.sink(Syslog(name="a", host="127.0.0.1", port=9))
+
+    def test_a_credential_that_is_not_there(self) -> None:
+        with pytest.raises(MachineError, match=r"sinks\.a\.token_env"):
+            proofs.sink(Splunk(name="a", url="http://127.0.0.1:9", token_env="GUARDIAN_NO_SUCH_TOKEN"))
 
 
 Serving = Callable[[int], tuple[int, list[str]]]
@@ -209,7 +243,7 @@ class TestHttp:
     @pytest.mark.parametrize("status", [200, 204, 302, 401, 404, 405, 501])
     def test_any_answer_of_a_receiver_shows_that_it_is_there(self, receiver: Serving, status: int):
         port, asked = receiver(status)
-        settings = Sink(name="a", type="http", url=f"http://127.0.0.1:{port}/services/SECRET?token=SECRET")
+        settings = Http(name="a", url=f"http://127.0.0.1:{port}/services/SECRET?token=SECRET")
         assert proofs.sink(settings) == f"http://127.0.0.1:{port}: HTTP {status}"
         assert asked == ["OPTIONS /services/SECRET"]
 
