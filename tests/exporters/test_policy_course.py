@@ -266,6 +266,13 @@ class TestInhibition:
                 ("session", 1, {"a": 0, "b": 0}),
             ]
 
+    def test_one_that_ended_in_the_same_batch_keeps_nothing_back(self):
+        with World([BOTH], [self.RULE]) as world:
+            world.raised(level=CRITICAL, role="target")
+            anew = world.alert(level=LOW, at=600, before=NONE, role="target")
+            quiet = world.alert(level=MEDIUM, at=601, role="address")
+            assert times(world.decide(anew, quiet)[-1]) == {"a": 0, "b": 0}
+
     @pytest.mark.parametrize("at_once", [True, False])
     def test_within_one_batch_as_between_two(self, at_once: bool):
         with World([BOTH], [self.RULE]) as world:
