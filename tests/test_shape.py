@@ -52,6 +52,7 @@ COVERED_BY = {
     "guardian/journal/files.py": "guardian/journal/test_log.py",
     "guardian/gateway/service.py": "guardian/test_run.py",
     "guardian/gateway/problems.py": "guardian/gateway/test_serving.py",
+    "guardian/commands_dlq.py": "guardian/operations/test_dead_letters.py",
     "scoring/cells.py": "test_laws.py",
     "scoring/layout.py": "scoring/test_kernels.py",
     "scoring/ensemble_kernels.py": "scoring/test_ensemble.py",
