@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from exporters.metrics_table import METRICS
-from guardian import config, sink_settings, source_settings
+from guardian import config, route_settings, sink_settings, source_settings
 
 FOLDER = Path(__file__).parent / "reference"
 
@@ -39,6 +39,8 @@ def configuration() -> str:
     for name, kinds in (("sources", source_settings.KINDS), ("sinks", sink_settings.KINDS)):
         for kind, section in kinds.items():
             lines += table(f'[[{name}]] type = "{kind}"', section)
+    for name, section in (("routes", route_settings.Route), ("inhibitions", route_settings.Inhibition)):
+        lines += table(f"[[{name}]]", section)
     lines += ["## At the top", "", "| key | default | expected |", "|---|---|---|"]
     lines += ['| `language` | `"es-MX"` | `es-MX` or `en`: of alerts and narratives |']
     lines += ['| `[layers]` | `{}` | `source = "L0"…"L7"`: the layer of events that state none |']

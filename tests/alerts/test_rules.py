@@ -31,18 +31,7 @@ BOARDS = {
     for file in (ROOT / "dashboards" / "grafana").glob("*.json")
 }
 
-ASSUMED: dict[str, set[str]] = {
-    "tamv_guardian_ready": set(),
-    "tamv_guardian_journal_limit_bytes": set(),
-    "tamv_guardian_outbox_oldest_seconds": {"sink"},
-    "tamv_guardian_delivery_seconds": {"sink"},
-    "tamv_guardian_sink_breaker": {"sink"},
-    "tamv_guardian_sink_heartbeat_age_seconds": {"sink"},
-}
-"""Metrics that the rules rely on and the table does not have yet. A test asks that none stays here once it has."""
-
 LABELS = {row.name: set(row.labels) for row in METRICS}
-KNOWN = LABELS | {name: labels for name, labels in ASSUMED.items() if name not in LABELS}
 
 
 def _plain(expr: str) -> str:
@@ -53,7 +42,7 @@ def _plain(expr: str) -> str:
 def _metric(name: str) -> tuple[str, set[str]]:
     """The metric of the table that a series belongs to, and the labels that its form adds."""
     for suffix, more in (("_bucket", {"le"}), ("_sum", set[str]()), ("_count", set[str]())):
-        if name not in KNOWN and name.endswith(suffix):
+        if name not in LABELS and name.endswith(suffix):
             return name.removesuffix(suffix), more
     return name, set()
 
@@ -125,7 +114,7 @@ def test_every_metric_and_label_of_a_rule_exists(rule: Rule):
     labels = {"job", "instance"}
     for name, matchers in re.findall(r"\b(tamv_\w+|up)\b(?:\{([^}]*)\})?", expr):
         metric, more = _metric(name)
-        own = (KNOWN[metric] | more if name != "up" else set()) | {"job", "instance"}
+        own = (LABELS[metric] | more if name != "up" else set()) | {"job", "instance"}
         assert set(re.findall(r"(\w+)\s*[=!]", re.sub(r'"[^"]*"', '""', matchers))) <= own
         labels |= own
     for grouping in re.findall(r"\b(?:by|without|on) \(([^)]*)\)", expr):
@@ -143,12 +132,6 @@ def test_values_of_labels_are_those_of_the_table():
             for label, words in re.findall(r'(\w+)=~?"([^"]*)"', matchers):
                 known = vocabularies.get((name, label), set())
                 assert not known or set(words.split("|")) <= known, (rule.name, label)
-
-
-def test_what_is_assumed_is_not_there_yet():
-    assert not set(ASSUMED) & set(LABELS)
-    used = {_metric(name)[0] for rule in RULES.values() for name in re.findall(r"\btamv_\w+", rule.expr)}
-    assert set(ASSUMED) <= used
 
 
 def test_shorter_windows_are_a_twelfth_of_the_longer_ones():

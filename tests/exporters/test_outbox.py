@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -232,6 +232,14 @@ class Told:
     def due(self, connection: sa.Connection, now: int) -> list[Decision]:
         return self.later
 
+    def resolve(
+        self, connection: sa.Connection, still_open: Callable[[str, str], Level], *, now: int
+    ) -> list[Decision]:
+        if still_open("address", "10.0.0.1") > Level.NONE:
+            return []
+        over = replace(self.later[0].alert, id="over", activity="resolved", level_to=Level.NONE)
+        return [Decision(over, {"siem": 0}, frozenset())]
+
 
 def test_what_the_policy_says_is_what_is_owed(store: Store, alert: Any, settings: Sink) -> None:
     summary = replace(
@@ -247,9 +255,11 @@ def test_what_the_policy_says_is_what_is_owed(store: Store, alert: Any, settings
     }, "a sink that is neither owed it nor suppresses it does not count it"
     assert owed(outbox, "siem") == []
     assert owed(outbox, "siem", now=NOW + 5) == [alert(1)]
-    assert outbox.raise_due(NOW) == [summary]
-    assert outbox.raise_due(NOW) == [], "once"
+    assert outbox.raise_due(NOW, lambda _role, _entity: Level.HIGH) == [summary]
+    assert outbox.raise_due(NOW, lambda _role, _entity: Level.HIGH) == [], "once"
     assert owed(outbox, "siem") == [summary], "what comes out is what went in"
+    (over,) = outbox.raise_due(NOW, lambda _role, _entity: Level.NONE)
+    assert (over.id, over.activity) == ("over", "resolved")
 
 
 def test_the_end_of_a_finding_is_told_to_whom_its_opening_was(

@@ -48,7 +48,7 @@ def test_all_problems_at_once() -> None:
         "engine.max_kinds",
         "layers.shop",
         "sinks[0].name",
-        "sinks[1].name",
+        "sinks[0].url",
         "sinks[1].type",
     }
 
@@ -56,9 +56,9 @@ def test_all_problems_at_once() -> None:
 def test_what_no_value_can_say_alone() -> None:
     found = problems(
         "[calibration]\nrisk = [0, 2, 1]\nscore = [0, 1, 2]\n"
-        "[[sinks]]\nname = 'a'\ntype = 'file'\npath = 'x'\n[[sinks]]\nname = 'a'\ntype = 'http'"
+        "[[sinks]]\nname = 'a'\ntype = 'file'\npath = 'x'\n[[sinks]]\nname = 'a'\ntype = 'file'\npath = 'y'"
     )
-    assert set(found) == {"calibration.risk", "sinks[1].name", "sinks[1].url"}
+    assert set(found) == {"calibration.risk", "sinks[1].name"}
     assert "calibration" in problems("[calibration]\nrisk = [1]\nscore = [1]")
 
 
