@@ -402,6 +402,12 @@ def pipeline() -> list[Panel]:
             unit="cps",
             width=6,
         ),
+    ]
+
+
+def delivery() -> list[Panel]:
+    """Whether what is raised arrives, and what waits where."""
+    return [
         lines(
             Words("Bandeja de salida", "Outbox"),
             Words(
@@ -410,7 +416,58 @@ def pipeline() -> list[Panel]:
             ),
             [query("sum by (sink, state) (tamv_guardian_outbox_rows{@})", "{{sink}} · {{state}}")],
             unit="short",
-            width=24,
+        ),
+        lines(
+            Words("Lo más antiguo que espera", "Oldest that waits"),
+            Words(
+                "Segundos que lleva lo primero de cada cola sin entregarse.",
+                "Seconds that the head of each queue has waited to be delivered.",
+            ),
+            [query("max by (sink) (tamv_guardian_outbox_oldest_seconds{@})", "{{sink}}")],
+            unit="s",
+            limits=((300.0, ORANGE),),
+        ),
+        lines(
+            Words("De la alerta al receptor", "From alert to receiver"),
+            Words("Percentil 99 por receptor.", "99th percentile by receiver."),
+            [
+                query(
+                    "histogram_quantile(0.99, "
+                    "sum by (le, sink) (rate(tamv_guardian_delivery_seconds_bucket{@}[$__rate_interval])))",
+                    "{{sink}}",
+                )
+            ],
+            unit="s",
+        ),
+        lines(
+            Words("Intentos por resultado", "Attempts by outcome"),
+            Words(
+                "taken: recibido; partly: en parte; retry: más tarde; hold: credencial o dirección; refused: nunca.",
+                "taken: received; partly: some of it; retry: later; hold: credential or address; refused: never.",
+            ),
+            [
+                query(
+                    "sum by (sink, outcome) "
+                    "(rate(tamv_guardian_delivery_attempts_total{@}[$__rate_interval]))",
+                    "{{sink}} · {{outcome}}",
+                )
+            ],
+            unit="cps",
+        ),
+        lines(
+            Words("Cortacircuitos", "Circuit breakers"),
+            Words("0 cerrado, 1 a prueba, 2 abierto.", "0 closed, 1 half-open, 2 open."),
+            [query("max by (sink) (tamv_guardian_sink_breaker{@})", "{{sink}}")],
+            unit="short",
+        ),
+        lines(
+            Words("Latidos", "Heartbeats"),
+            Words(
+                "Segundos que tardó el último latido, de los receptores que los tienen.",
+                "Seconds that the newest heartbeat took, for sinks that have them.",
+            ),
+            [query("max by (sink) (tamv_guardian_sink_heartbeat_seconds{@})", "{{sink}}")],
+            unit="s",
         ),
     ]
 
@@ -421,6 +478,7 @@ ROWS: Final = (
     (Words("Protocolos e Isabella", "Protocols and Isabella"), decisions),
     (Words("Pasarela XR", "XR gateway"), headsets),
     (Words("Entrada", "Ingest"), ingest),
+    (Words("Entrega", "Delivery"), delivery),
     (Words("Salud de la tubería", "Pipeline health"), pipeline),
 )
 

@@ -72,6 +72,7 @@ def test_there_is_a_row_for_each_question():
         "Protocols and Isabella",
         "XR gateway",
         "Ingest",
+        "Delivery",
         "Pipeline health",
     ]
 
@@ -168,6 +169,12 @@ tamv_guardian_journal_bytes 1048576
 tamv_guardian_snapshot_age_seconds 4
 tamv_guardian_evicted_total{table="pairs"} 0+1x60
 tamv_guardian_outbox_rows{sink="siem", state="pending"} 2
+tamv_guardian_outbox_oldest_seconds{sink="siem"} 3
+tamv_guardian_delivery_seconds_bucket{sink="siem", le="+Inf"} 0+1x60
+tamv_guardian_delivery_seconds_bucket{sink="siem", le="1.0"} 0+1x60
+tamv_guardian_delivery_attempts_total{sink="siem", outcome="taken"} 0+1x60
+tamv_guardian_sink_breaker{sink="siem"} 0
+tamv_guardian_sink_heartbeat_seconds{sink="siem"} 0.2
 """
 
 
