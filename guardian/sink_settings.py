@@ -53,16 +53,7 @@ class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How often a heartbeat is sent through it, which measures the way to the receiver."""
 
 
-class _Token(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A credential by reference."""
-
-    token_env: str = ""
-    """Name of the environment variable that holds the token …"""
-    token_file: str = ""
-    """… or a file that does; read anew for each request, so that a rotated one is picked up."""
-
-
-class _Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Tls(_Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Whom to trust, and who we are."""
 
     ca_file: str = ""
@@ -72,14 +63,23 @@ class _Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     key_file: str = ""
 
 
-class Http(_Token, _Tls, _Common, tag="http"):
+class _Token(_Tls, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A credential by reference."""
+
+    token_env: str = ""
+    """Name of the environment variable that holds the token …"""
+    token_file: str = ""
+    """… or a file that does; read anew for each request, so that a rotated one is picked up."""
+
+
+class Http(_Token, tag="http"):
     """One POST a batch: a JSON array, with a bearer token when one is configured."""
 
     url: HttpUrl
     format: JsonForm = "ocsf"
 
 
-class Webhook(_Tls, _Common, tag="webhook"):
+class Webhook(_Tls, tag="webhook"):
     """One POST an alert, signed as Standard Webhooks asks; the body is a CloudEvent."""
 
     url: HttpUrl
@@ -92,7 +92,7 @@ class Webhook(_Tls, _Common, tag="webhook"):
     """Also send to loopback, private and link-local addresses, which a name may be made to point to."""
 
 
-class Splunk(_Token, _Tls, _Common, tag="splunk"):
+class Splunk(_Token, tag="splunk"):
     """Splunk's HTTP Event Collector."""
 
     url: HttpUrl
@@ -106,7 +106,7 @@ class Splunk(_Token, _Tls, _Common, tag="splunk"):
     acknowledge_timeout_s: Seconds = 120.0
 
 
-class Elastic(_Token, _Tls, _Common, tag="elastic"):
+class Elastic(_Token, tag="elastic"):
     """Elasticsearch or OpenSearch, by ``_bulk``."""
 
     url: HttpUrl
@@ -119,7 +119,7 @@ class Elastic(_Token, _Tls, _Common, tag="elastic"):
     """For basic authentication, with the token as its password; empty = the token is an API key."""
 
 
-class Sentinel(_Tls, _Common, tag="sentinel"):
+class Sentinel(_Tls, tag="sentinel", kw_only=True):
     """Microsoft Sentinel, by the Logs Ingestion API."""
 
     url: HttpUrl
@@ -140,7 +140,7 @@ class Sentinel(_Tls, _Common, tag="sentinel"):
     format: JsonForm = "ocsf"
 
 
-class Alertmanager(_Token, _Tls, _Common, tag="alertmanager"):
+class Alertmanager(_Token, tag="alertmanager"):
     """Prometheus Alertmanager, API v2. It forgets on a restart, so what is open is sent again while it is open."""
 
     url: HttpUrl
@@ -148,14 +148,14 @@ class Alertmanager(_Token, _Tls, _Common, tag="alertmanager"):
     resend_s: Seconds = 60.0
 
 
-class Otlp(_Token, _Tls, _Common, tag="otlp"):
+class Otlp(_Token, tag="otlp"):
     """OTLP logs over HTTP, protobuf."""
 
     url: HttpUrl
     """Of the receiver, without ``/v1/logs``."""
 
 
-class Syslog(_Tls, _Common, tag="syslog"):
+class Syslog(_Tls, tag="syslog"):
     """Syslog over TCP or TLS, octet counting (RFC 6587, RFC 5425). The protocol has no acknowledgements."""
 
     host: str
@@ -168,7 +168,7 @@ class Syslog(_Tls, _Common, tag="syslog"):
     """Of structured data; 32473 is the number for documentation."""
 
 
-class Relp(_Tls, _Common, tag="relp"):
+class Relp(_Tls, tag="relp"):
     """Syslog messages over RELP: each is acknowledged."""
 
     host: str
@@ -180,7 +180,7 @@ class Relp(_Tls, _Common, tag="relp"):
     enterprise: Annotated[int, Meta(ge=1, description="a private enterprise number")] = 32473
 
 
-class Redis(_Tls, _Common, tag="redis"):
+class Redis(_Tls, tag="redis"):
     """A Redis Stream: one entry an alert."""
 
     url: RedisUrl
@@ -191,7 +191,7 @@ class Redis(_Tls, _Common, tag="redis"):
     format: JsonForm = "ocsf"
 
 
-class Nats(_Token, _Tls, _Common, tag="nats"):
+class Nats(_Token, tag="nats"):
     """A NATS JetStream subject: one message an alert, deduplicated by its id."""
 
     url: NatsUrl
