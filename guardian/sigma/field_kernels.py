@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.compilation import I8, IN_I4, IN_U1, U8, array, jit, kernel, named, types
+from scoring.compilation import I8, IN_I4, IN_U1, U8, array, jit, kernel, load_word, named, store_word, types
 
 DEPTH: Final = 48
 """Objects and lists inside each other that are looked into; what is deeper is passed over."""
@@ -19,6 +19,11 @@ BASIS: Final = np.uint64(0xCBF29CE484222325)
 _PRIME: Final = np.uint64(0x100000001B3)
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _PROBES: Final = 16
+_ONES: Final = np.uint64(0x0101010101010101)
+_HIGHS: Final = np.uint64(0x8080808080808080)
+_QUOTES: Final = np.uint64(0x2222222222222222)
+_SLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
+_NONE: Final = np.uint64(0)
 _OBJECT, _LIST = 0, 1
 VALUES, RECORDS, OCTETS = range(3)
 """Places in ``Members.count``."""
@@ -153,13 +158,25 @@ def _unescaped(data: Any, at: Any, end: Any, octets: Any, to: Any) -> Any:
 
 @jit
 def _string_end(data: Any, at: Any, end: Any) -> Any:
-    """Where the string ends whose inside begins at ``at``; −1 = nowhere."""
+    """Where the string ends whose inside begins at ``at`` (−1 = nowhere), and whether it has escapes."""
+    escaped = False
     while at < end:
+        while at + 8 <= end:
+            word = load_word(data, at)
+            quote, slash = word ^ _QUOTES, word ^ _SLASHES
+            if (((quote - _ONES) & ~quote) | ((slash - _ONES) & ~slash)) & _HIGHS != _NONE:
+                break
+            at += 8
+        if at >= end:
+            break
         c = data[at]
         if c == 34:
-            return at
-        at += 2 if c == 92 else 1
-    return np.int64(-1)
+            return at, escaped
+        if c == 92:
+            escaped = True
+            at += 1
+        at += 1
+    return np.int64(-1), escaped
 
 
 @jit
@@ -169,9 +186,15 @@ def _intern(field: Any, at: Any, end: Any, key0: Any, members: Any) -> Any:
     Keys that collide on purpose end in texts that are kept twice, which costs time and changes nothing.
     """
     octets = members.octets
-    key = (np.uint64(field + 1) * _MIX) ^ key0
-    for i in range(at, end):
-        key = (key ^ np.uint64(octets[i])) * _PRIME
+    key = (np.uint64(field + 1) * _MIX) ^ key0 ^ np.uint64(end - at)
+    place = at
+    while place + 8 <= end:
+        key = (key ^ load_word(octets, place)) * _MIX
+        key ^= key >> np.uint64(32)
+        place += 8
+    if place < end:
+        tail = (np.uint64(1) << np.uint64(8 * (end - place))) - np.uint64(1)
+        key = (key ^ (load_word(octets, place) & tail)) * _MIX
     key ^= key >> np.uint64(29)
     key *= _MIX
     key |= np.uint64(1)
@@ -186,6 +209,8 @@ def _intern(field: Any, at: Any, end: Any, key0: Any, members: Any) -> Any:
             start = np.int64(members.end[number])
             if members.field[number] == field and np.int64(members.end[number + 1]) - start == size:
                 same = np.int64(0)
+                while same + 8 <= size and load_word(octets, start + same) == load_word(octets, at + same):
+                    same += 8
                 while same < size and octets[start + same] == octets[at + same]:
                     same += 1
                 if same == size:
@@ -216,13 +241,13 @@ def _record(row: Any, field: Any, rank: Any, number: Any, members: Any) -> None:
 
 @jit
 def _found(
-    data: Any, at: Any, end: Any, path: Any, text: Any, live: Any, row: Any, any_field: Any, key0: Any,
+    data: Any, at: Any, end: Any, path: Any, escaped: Any, live: Any, row: Any, any_field: Any, key0: Any,
     paths: Any, members: Any,
 ) -> None:  # fmt: skip
     """Note a scalar under every field whose place it stands in."""
     if any_field >= 0:
         start = members.count[OCTETS]
-        stop = _copied(data, at, end, text, members.octets, start)
+        stop = _copied(data, at, end, escaped, members.octets, start)
         _record(row, any_field, 0, _intern(any_field, start, stop, key0, members), members)
     if not live:
         return
@@ -237,19 +262,25 @@ def _found(
                 if members.seen[field] == row and members.best[field] < rank:
                     continue
                 start = members.count[OCTETS]
-                stop = _copied(data, at, end, text, members.octets, start)
+                stop = _copied(data, at, end, escaped, members.octets, start)
                 _record(row, field, rank, _intern(field, start, stop, key0, members), members)
             return
         place = (place + 1) & mask
 
 
 @jit
-def _copied(data: Any, at: Any, end: Any, text: Any, octets: Any, to: Any) -> Any:
-    if text:
+def _copied(data: Any, at: Any, end: Any, escaped: Any, octets: Any, to: Any) -> Any:
+    if escaped:
         return _unescaped(data, at, end, octets, to)
-    for i in range(at, end):
-        octets[to + i - at] = data[i]
-    return to + end - at
+    while at + 8 <= end:
+        store_word(octets, to, load_word(data, at))
+        at += 8
+        to += 8
+    while at < end:
+        octets[to] = data[at]
+        at += 1
+        to += 1
+    return to
 
 
 @jit
@@ -259,7 +290,7 @@ def _skipped(data: Any, at: Any, end: Any) -> Any:
     while at < end:
         c = data[at]
         if c == 34:
-            at = _string_end(data, at + 1, end)
+            at, _ = _string_end(data, at + 1, end)
             if at < 0:
                 return np.int64(-1)
         elif c in (123, 91):
@@ -304,7 +335,7 @@ def _walk(
         if not listed:
             if c != 34:
                 return False
-            stop = _string_end(data, at + 1, end)
+            stop, escaped = _string_end(data, at + 1, end)
             if stop < 0:
                 return False
             if live:
@@ -336,10 +367,10 @@ def _walk(
             lives[depth] = 1 if live and not (listed and c == 123) else 0
             at += 1
         elif c == 34:
-            stop = _string_end(data, at + 1, end)
+            stop, escaped = _string_end(data, at + 1, end)
             if stop < 0:
                 return False
-            _found(data, at + 1, stop, path, True, live, row, any_field, key0, paths, members)
+            _found(data, at + 1, stop, path, escaped, live, row, any_field, key0, paths, members)
             at = stop + 1
         else:
             stop = at

@@ -82,6 +82,11 @@ FROM_COLUMN: Final[dict[str, str]] = {
 
 _EVENT_ID: Final = r"(?:^|/)(?P<id>[0-9]+)$"
 _MS: Final = "Microsoft-Windows-"
+_DERIVED: Final = ("EventID", "Provider_Name", "Channel")
+"""Fields that have a column's text in another form."""
+
+_Form = tuple[pa.Array, NDArray[np.int64], NDArray[np.int64]]
+"""Distinct texts; rows that have one; which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +125,8 @@ class Fields:
         """The values of a batch (as ``check_events`` returns it)."""
         rows = len(batch)
         members = self._found(batch.column("attrs")) if self._members else None
-        parts: list[tuple[int, pa.Array, NDArray[np.int64], NDArray[np.int64]]] = []
         known = 0
+        forms: dict[tuple[str, str], list[_Form]] = {}
         fields: list[NDArray[np.int32]] = []
         texts: list[pa.Array] = []
         owners: list[NDArray[np.int64]] = []
@@ -135,12 +140,12 @@ class Fields:
             values.append(value)
         for name, column, otherwise in self._columns:
             number = self.number[name]
-            parts = _column_values(name, column, batch)
+            parts = self._forms(name, column, batch, forms)
             taken = np.zeros(rows, np.bool_)
             if otherwise and members is not None:
                 field, _, owner, value = members
                 taken[owner[field[value] == number]] = True
-            for _, distinct, owner, value in parts:
+            for distinct, owner, value in parts:
                 free = ~taken[owner]
                 fields.append(np.full(len(distinct), number, np.int32))
                 texts.append(distinct)
@@ -148,6 +153,14 @@ class Fields:
                 values.append(value[free] + known)
                 known += len(distinct)
         return _by_row(rows, fields, texts, owners, values)
+
+    @staticmethod
+    def _forms(name: str, column: str, batch: pa.RecordBatch, forms: dict[tuple[str, str], list[_Form]]) -> list[_Form]:
+        """The texts of a column as a field has them, made once a batch for all fields of the same form."""
+        kind = name if name in _DERIVED else ""
+        if (column, kind) not in forms:
+            forms[column, kind] = _column_values(kind, column, batch)
+        return forms[column, kind]
 
     def _found(
         self, attrs: pa.StringArray
@@ -235,25 +248,23 @@ def _paths(number: dict[str, int]) -> tuple[Paths, int]:
     return made, max(map(len, targets.values()), default=0)
 
 
-def _column_values(
-    name: str, column: str, batch: pa.RecordBatch
-) -> list[tuple[int, pa.Array, NDArray[np.int64], NDArray[np.int64]]]:
+def _column_values(name: str, column: str, batch: pa.RecordBatch) -> list[_Form]:
     """Distinct texts of a column under a field, and for each row that has one, which; several where a name has two forms."""
     held = batch.column(column)
     if column == "body":
         rows = np.flatnonzero(pc.fill_null(pc.greater(pc.binary_length(held), 0), False).to_numpy(False))
-        return [(0, held.take(pa.array(rows)), rows, np.arange(len(rows)))]
+        return [(held.take(pa.array(rows)), rows, np.arange(len(rows)))]
     if column in NUMBERS:
         numbers = held.to_numpy()
         rows = np.flatnonzero(~np.isnan(numbers))
         distinct, codes = np.unique(numbers[rows], return_inverse=True)
         texts = pa.array([_written(each) for each in distinct.tolist()], pa.string())
-        return [(0, texts, rows, codes.astype(np.int64))]
+        return [(texts, rows, codes.astype(np.int64))]
     if column in CODED:
         words = CODED[column]
         codes = held.to_numpy()
         rows = np.flatnonzero(np.isin(codes, list(words)))
-        return [(0, pa.array(words.values(), pa.string()), rows, codes[rows].astype(np.int64) - min(words))]
+        return [(pa.array(words.values(), pa.string()), rows, codes[rows].astype(np.int64) - min(words))]
     codes = held.indices.to_numpy()
     used = np.flatnonzero(np.bincount(codes, minlength=len(held.dictionary)))
     texts = held.dictionary.take(pa.array(used))
@@ -271,7 +282,7 @@ def _column_values(
         said = pc.not_equal(filled, "").to_numpy(zero_copy_only=False)
         at = place[codes]
         rows = np.flatnonzero(said[at]) if len(used) else np.zeros(0, np.int64)
-        made.append((0, filled, rows, at[rows]))
+        made.append((filled, rows, at[rows]))
     return made
 
 

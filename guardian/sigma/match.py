@@ -164,19 +164,15 @@ class Matcher:
             ours, theirs = (
                 np.flatnonzero(field == self.fields.number[name]) for name in (each.field, each.other)
             )
-            other: dict[int, list[str]] = {}
-            for row, text in zip(
-                owner[theirs].tolist(), _lower_texts(values, values.value[theirs]), strict=True
-            ):
-                other.setdefault(row, []).append(text)
-            rows = [
-                row
-                for row, text in zip(
-                    owner[ours].tolist(), _lower_texts(values, values.value[ours]), strict=True
-                )
-                if any(_related(text, one, each.starts, each.ends) for one in other.get(row, ()))
+            pairs = _joined(owner[ours], values.value[ours], owner[theirs], values.value[theirs])
+            distinct, which = np.unique(pairs[:, 1:], axis=0, return_inverse=True)
+            texts, others = _lower_texts(values, distinct[:, 0]), _lower_texts(values, distinct[:, 1])
+            related = [
+                _related(text, other, each.starts, each.ends)
+                for text, other in zip(texts, others, strict=True)
             ]
-            owners.append(np.array(rows, np.int64))
+            rows = np.unique(pairs[np.array(related, np.bool_)[which.reshape(-1)], 0])
+            owners.append(rows)
             numbers.append(np.full(len(rows), len(values.field) + len(atoms), np.int32))
             atoms.append(atom)
         owner, value = np.concatenate(owners), np.concatenate(numbers)
@@ -200,7 +196,20 @@ _COMPARE: Final[dict[str, Any]] = {
 }
 
 
-def _lower_texts(values: Values, numbers: NDArray[np.int32]) -> list[str]:
+def _joined(
+    ours: NDArray[np.int64], our_values: NDArray[Any], theirs: NDArray[np.int64], their_values: NDArray[Any]
+) -> NDArray[np.int64]:
+    """(pairs, 3): row, and a value of each of two fields in it; both come in the order of rows."""
+    first = np.searchsorted(theirs, ours, "left")
+    count = np.searchsorted(theirs, ours, "right") - first
+    begin = np.cumsum(count) - count
+    within = np.arange(int(count.sum())) - np.repeat(begin, count)
+    return np.column_stack(
+        [np.repeat(ours, count), np.repeat(our_values, count), their_values[np.repeat(first, count) + within]]
+    ).astype(np.int64)
+
+
+def _lower_texts(values: Values, numbers: NDArray[np.int64]) -> list[str]:
     texts: list[str] = lowered(values.texts.take(pa.array(numbers))).to_pylist()
     return texts
 

@@ -51,6 +51,15 @@ from guardian.sigma.rule import (
 )
 
 _GRAM: Final = 4
+_OFTEN: Final = b" etaoinsrhldcumfpgwybvk0123456789\\.:/-_,=\"'()xjqz"
+"""Octets of logs, most frequent first."""
+_USUAL: Final = (
+    rb"c:\windows\system32\ c:\program files (x86)\ \device\harddiskvolume \registry\machine\software\microsoft\currentversion"
+    rb" nt authority\system .exe .dll .sys http://www. https:// content-type: application/json user name process service"
+    rb" localhost 127.0.0.1 0000 00000000-0000-0000 0x0 error info warning request response message powershell command user"
+)
+"""What logs are full of: a gram of it is looked for only where nothing better is."""
+_USUAL_PAIRS: Final = frozenset(_USUAL[at : at + 2] for at in range(len(_USUAL) - 1))
 _FACTOR: Final = 0x9E3779B97F4A7C15
 _WORD: Final = 2**64 - 1
 
@@ -136,6 +145,7 @@ def _patterns(atoms: list[Atom], number: dict[str, int]) -> Patterns:
     always: list[list[int]] = [[] for _ in number]
     lengths = np.zeros(len(number), np.uint8)
     buckets: dict[int, list[tuple[int, int]]] = {}
+    beginnings: dict[int, set[bytes]] = {}
     for at, (atom, each) in enumerate(zip(atoms, sought, strict=True)):
         if each is None:
             continue
@@ -147,16 +157,19 @@ def _patterns(atoms: list[Atom], number: dict[str, int]) -> Patterns:
             always[field].append(at)
         else:
             for literal in each.literals:
-                gram = min(_grams(literal), key=lambda gram: (common[gram], -len(gram.strip()), gram))
+                gram = min(_grams(literal), key=lambda gram: (_usual(gram), common[gram], gram))
                 lengths[field] |= 1 << len(gram)
+                beginnings.setdefault(field, set()).add(gram[:2])
                 key = _gram_key(gram, field)
                 buckets.setdefault(key, []).append((at, literal.index(gram)))
     texts = [each.text if each is not None else b"" for each in sought]
-    key, bucket, bits = _table(list(buckets))
+    pairs, pairs_at = _pairs(beginnings, len(number))
+    key, bucket = _table(list(buckets))
     flat = [pair for pairs in buckets.values() for pair in pairs]
     return Patterns(
         lengths=lengths,
-        bits=bits,
+        pairs=pairs,
+        pairs_at=pairs_at,
         key=key,
         bucket=bucket,
         at=_ends(map(len, buckets.values())),
@@ -215,6 +228,12 @@ def _folded(atoms: list[Atom]) -> dict[str, str]:
         {part for atom in atoms if isinstance(atom, Text) for part in atom.parts if isinstance(part, str)}
     )
     return dict(zip(texts, lowered(pa.array(texts, pa.string())).to_pylist(), strict=True))
+
+
+def _usual(gram: bytes) -> float:
+    """How often a gram is met in texts, in a measure of its own; the pair it begins with is looked at first."""
+    score = -sum(_OFTEN.find(octet) % 64 for octet in gram[:2]) - 0.5 * sum(_OFTEN.find(octet) % 64 for octet in gram[2:])
+    return score + 60.0 * (gram[:2] in _USUAL_PAIRS) + 60.0 * (gram in _USUAL) - 8.0 * len(gram)
 
 
 def _grams(literal: bytes) -> list[bytes]:
@@ -292,18 +311,30 @@ def _text_key(text: bytes, field: int) -> int:
     return found | 1
 
 
-def _table(keys: list[int]) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.uint64]]:
+def _table(keys: list[int]) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
     size = 1 << max(4, (4 * len(keys)).bit_length())
     places, bucket = np.zeros(size, np.uint64), np.zeros(size, np.int32)
-    bits = np.zeros(max(16 * size // 64, 16), np.uint64)
     for number, key in enumerate(keys):
         at = (key >> 24) & (size - 1)
         while places[at]:
             at = (at + 1) & (size - 1)
         places[at], bucket[at] = key, number
-        spot = (key >> 20) & (len(bits) * 64 - 1)
-        bits[spot >> 6] |= np.uint64(1 << (spot & 63))
-    return places, bucket, bits
+    return places, bucket
+
+
+def _pairs(beginnings: dict[int, set[bytes]], fields: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """A bit for each two octets (lowest first) that a gram of a field begins with, 8 KB a field."""
+    table = np.zeros((len(beginnings), 256, 256), np.bool_)
+    places = np.zeros(fields, np.int64)
+    for number, (field, pairs) in enumerate(sorted(beginnings.items())):
+        places[field] = number * 1024
+        for pair in pairs:
+            if len(pair) == 1:
+                table[number, :, pair[0]] = True
+            else:
+                table[number, pair[1], pair[0]] = True
+    bits = np.packbits(table.reshape(-1), bitorder="little").view(np.uint64)
+    return np.concatenate([bits, np.zeros(1, np.uint64)]), places
 
 
 def _ends(sizes: Iterable[int]) -> NDArray[np.int32]:
