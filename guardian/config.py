@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import os
 import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
@@ -132,6 +133,17 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Names of targets that nobody has a reason to touch; a touch is high."""
 
 
+class Sigma(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Detection rules in Sigma's format; a match gives its event points of the ``rule`` channel by the rule's level."""
+
+    paths: tuple[str, ...] = ()
+    """Files and folders (with all below them) of rules, ``*.yml`` or ``*.yaml``, from the folder of ``guardian.toml``."""
+    rules: dict[str, str] = field(default_factory=dict)
+    """Rules as they stand in such files, by a name; the files of ``paths`` are added to them when the settings are read."""
+    exclude: tuple[str, ...] = ()
+    """Ids or titles of rules that are not loaded; any other that cannot be loaded is an error."""
+
+
 class Templates(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How events that name no kind get one from their message. Both values can change a score and are part of the digest."""
 
@@ -208,6 +220,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     engine: Engine = Engine()
     calibration: Calibration = Calibration()
     rules: Rules = Rules()
+    sigma: Sigma = Sigma()
     templates: Templates = Templates()
     forest: Forest = Forest()
     eoct: Eoct = Eoct()
@@ -220,7 +233,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sources: tuple[source_settings.Source, ...] = ()
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all that can change a score: engine, calibration, rules, templates and layers.
+        """SHA-256 (hex) of all that can change a score: engine, calibration, rules (Sigma's by their texts), templates, layers.
 
         It stands in every alert, so that the alert can be derived again. Ports, sinks and languages are left out:
         they change no score, and an alert must keep its identity when the service moves to another port. So is when
@@ -230,33 +243,46 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def deciding(self) -> bytes:
         """That, as JSON: the same values give the same bytes."""
-        told = {
+        told: dict[str, Any] = {
             "engine": self.engine,
             "calibration": self.calibration,
             "rules": self.rules,
             "templates": self.templates,
             "layers": dict(sorted(self.layers.items())),
         }
+        if self.sigma.rules:
+            texts = msgspec.msgpack.encode(sorted(self.sigma.rules.items()))
+            told["sigma"] = {"rules": hashlib.sha256(texts).hexdigest(), "exclude": self.sigma.exclude}
         return msgspec.json.encode(told, order="deterministic")
 
     @classmethod
-    def from_deciding(cls, told: bytes | str) -> Config:
+    def from_deciding(cls, told: bytes | str, rules: Callable[[], dict[str, str]]) -> Config:
         """The configuration of ``deciding``, everything else by default.
 
+        Args:
+            told: what ``deciding`` gave.
+            rules: gives the texts of the Sigma rules, of which it holds the digest; asked only where there are some.
+
         Raises:
-            ValueError: it is none.
+            ValueError: it is none, or those are not the rules.
         """
         try:
             saved = msgspec.json.decode(told)
-            return cls(
+            named = saved.get("sigma")
+            exclude = msgspec.convert(named["exclude"], tuple[str, ...]) if named else ()
+            made = cls(
+                sigma=Sigma(rules=rules() if named else {}, exclude=exclude),
                 engine=msgspec.convert(saved["engine"], Engine),
                 calibration=msgspec.convert(saved["calibration"], Calibration),
                 rules=msgspec.convert(saved["rules"], Rules),
                 templates=msgspec.convert(saved["templates"], Templates),
                 layers=saved["layers"],
             )
-        except (KeyError, TypeError, msgspec.MsgspecError) as error:
+        except (AttributeError, KeyError, TypeError, msgspec.MsgspecError) as error:
             raise ValueError(f"its configuration cannot be read ({error})") from None
+        if named and msgspec.json.decode(made.deciding())["sigma"] != named:
+            raise ValueError("its Sigma rules are not those of its configuration")
+        return made
 
 
 _SECTIONS: Final = {
@@ -284,7 +310,32 @@ def load(path: str | Path) -> Config:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(file, [Problem("(file)", "a readable UTF-8 file", _reason(error))]) from None
-    return parse(text, file=file)
+    config = parse(text, file=file)
+    if not config.sigma.paths:
+        return config
+    problems: list[Problem] = []
+    rules = {**config.sigma.rules, **_rule_texts(Path(path).parent, config.sigma.paths, problems)}
+    if problems:
+        raise ConfigError(file, problems)
+    return msgspec.structs.replace(config, sigma=msgspec.structs.replace(config.sigma, rules=rules))
+
+
+def _rule_texts(folder: Path, paths: Sequence[str], problems: list[Problem]) -> dict[str, str]:
+    """The files of Sigma rules below some paths, by their names from ``folder`` on."""
+    texts: dict[str, str] = {}
+    for number, path in enumerate(paths):
+        key, place = f"sigma.paths[{number}]", folder / path
+        below = place.rglob("*") if place.is_dir() else [place]
+        files = sorted(each for each in below if each == place or each.suffix in (".yml", ".yaml"))
+        if not files:
+            problems.append(Problem(key, "a folder with *.yml or *.yaml files", f"none in {_shown(path)}"))
+        for each in files:
+            name = each.relative_to(folder).as_posix() if each.is_relative_to(folder) else each.as_posix()
+            try:
+                texts[name] = each.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(Problem(key, "readable UTF-8 files", f"{name}: {_reason(error)}"))
+    return texts
 
 
 def parse(text: str, *, file: str = "guardian.toml") -> Config:

@@ -81,6 +81,16 @@ PARTNERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Ruled:
+    """What detection rules say of a batch; both have one element an event."""
+
+    points: NDArray[np.float64]
+    """In the sentinel's points; 0 = nothing."""
+    key: NDArray[np.uint64]
+    """Of the rule's name."""
+
+
+@dataclass(frozen=True, slots=True)
 class Features:
     """One batch as arrays; all have one element an event."""
 
@@ -105,8 +115,8 @@ class Extractor:
         self._kinds = _Findings(_kind_findings)
         self._targets = _Findings(self._target_findings)
 
-    def __call__(self, batch: pa.RecordBatch) -> Features:
-        """The features of an EVENTS batch (as ``check_events`` returns it)."""
+    def __call__(self, batch: pa.RecordBatch, detected: Ruled | None = None) -> Features:
+        """The features of an EVENTS batch (as ``check_events`` returns it), with what detection rules say of it."""
         column = {name: batch.column(i) for i, name in enumerate(batch.schema.names)}
         ts_ns = column["ts"].cast(pa.int64()).to_numpy()
         signal = column["signal"].to_numpy()
@@ -129,6 +139,11 @@ class Extractor:
                 text_points, injects = _sentinel_points(column[name])
                 points = np.maximum(points, text_points)
                 flags |= np.where(injects, np.uint8(INJECTION), np.uint8(0))
+
+        rule = kind
+        if detected is not None:
+            rule = np.where(detected.points > points, detected.key, kind)
+            points = np.maximum(points, detected.points)
 
         verdict = (signal == Signal.ALERT) | (signal == Signal.XR) | ((signal == Signal.DECISION) & refused)
         judged = np.zeros(len(batch))
@@ -156,6 +171,7 @@ class Extractor:
                         judged=judged,
                         flags=flags,
                         layer=layer,
+                        rule=rule,
                     )
                 )
                 for role in ROLES

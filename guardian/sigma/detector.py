@@ -1,0 +1,149 @@
+"""Sigma rules as part of the ``rule`` channel: batches of events in, points and the rule behind them out.
+
+Owns the order of matching and correlating and which rule of an event is named. Does not own what points come to: that is
+the kernel's, as for TAMV's own rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from guardian.config import Config
+from guardian.errors import RulesError, StateError
+from guardian.sigma.correlate import Correlator
+from guardian.sigma.fields import Values
+from guardian.sigma.match import CHUNK, Matcher
+from guardian.sigma.parse import POINTS, parse
+from guardian.sigma.program import Program, compiled
+from guardian.sigma.rule import RuleSet
+
+_PREFIX: Final = "sigma/"
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What the rules say of a batch; both have one element an event."""
+
+    points: NDArray[np.float64]
+    rule: NDArray[np.int64]
+    """The strongest rule that matched (of equals the first of the set), −1 = none that gives points."""
+
+
+class Detector:
+    """The rules of a configuration, and what their correlations remember."""
+
+    def __init__(self, config: Config) -> None:
+        """Read and compile the rules.
+
+        Raises:
+            RulesError: some cannot be loaded; all are listed.
+        """
+        self._texts = config.sigma.rules
+        self.rules, program = _loaded(tuple(sorted(self._texts.items())), config.sigma.exclude)
+        abouts = self.rules.abouts()
+        self.names = tuple(about.name for about in abouts)
+        self._points = np.array([POINTS[about.level] * about.reports for about in abouts])
+        self._matcher = Matcher(program, config.engine.hash_seed)
+        self._correlator = Correlator(self.rules.correlations, len(self.rules.rules))
+        self._listened = self._correlator.listened
+
+    def __call__(self, batch: pa.RecordBatch) -> Detected:
+        """Match a batch (as ``check_events`` returns it, with its kinds) in the order of its events."""
+        points, best = np.zeros(len(batch)), np.full(len(batch), -1, np.int64)
+        for row, number in self.matches(batch):
+            given = self._points[number]
+            order = np.lexsort((number, -given, row))
+            row, number, given = row[order], number[order], given[order]
+            first = np.flatnonzero((np.diff(row, prepend=-1) != 0) & (given > 0.0))
+            points[row[first]] = given[first]
+            best[row[first]] = number[first]
+        return Detected(points, best)
+
+    def matches(self, batch: pa.RecordBatch) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Rows and numbers of all that matches, in parts; correlations are told at the event that completes them."""
+        ts = batch.column("ts").cast(pa.int64()).to_numpy()
+        for start in range(0, len(batch), CHUNK):
+            values = self._matcher.fields.values(batch.slice(start, CHUNK))
+            row, rule = self._matcher.matches(values)
+            number = rule.astype(np.int64)
+            heard = np.isin(number, self._listened)
+            if heard.any():
+                rows = row[heard]
+                at = ts[start + rows]
+                matched = list(zip(rows.tolist(), at.tolist(), number[heard].tolist(), strict=True))
+                told = self._correlator.completed(matched, self._values(values, np.unique(rows)))
+                row = np.concatenate([row, np.array([each for each, _ in told], np.int64)])
+                number = np.concatenate([number, np.array([each for _, each in told], np.int64)])
+                order = np.lexsort((number, row))
+                row, number = row[order], number[order]
+            yield row + start, number
+
+    def _values(self, values: Values, rows: NDArray[np.int64]) -> dict[str, dict[int, str]]:
+        """For each field that correlations read, its first value in each of some rows that has one."""
+        owner = np.repeat(np.arange(len(values.at) - 1), np.diff(values.at))
+        asked = np.zeros(len(values.at) - 1, np.bool_)
+        asked[rows] = True
+        field = values.field[values.value]
+        found: dict[str, dict[int, str]] = {}
+        for name in self._correlator.fields():
+            places = np.flatnonzero((field == self._matcher.fields.number[name]) & asked[owner])[::-1]
+            texts = values.texts.take(pa.array(values.value[places])).to_pylist()
+            found[name] = dict(zip(owner[places].tolist(), texts, strict=True))
+        return found
+
+    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """The rules and what their correlations remember, for a snapshot; nothing where there are no rules."""
+        if self._texts:
+            texts = msgspec.msgpack.encode(dict(sorted(self._texts.items())))
+            yield f"{_PREFIX}rules", np.frombuffer(texts, np.uint8)
+            yield f"{_PREFIX}groups", np.frombuffer(self._correlator.snapshot(), np.uint8)
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on with what the correlations of a snapshot remember, if its rules are these.
+
+        Raises:
+            StateError: the snapshot is damaged.
+        """
+        if f"{_PREFIX}rules" in arrays and texts_of(arrays) == self._texts:
+            try:
+                self._correlator.restore(arrays[f"{_PREFIX}groups"].tobytes())
+            except KeyError:
+                raise StateError(f"damaged snapshot: no array {_PREFIX}groups") from None
+
+
+def texts_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """The rules of a snapshot, by file.
+
+    Raises:
+        StateError: the snapshot has none, or they are damaged.
+    """
+    try:
+        return msgspec.msgpack.decode(arrays[f"{_PREFIX}rules"].tobytes(), type=dict[str, str])
+    except (KeyError, msgspec.MsgspecError):
+        raise StateError(f"damaged snapshot: no rules in {_PREFIX}rules") from None
+
+
+def tags_of(config: Config) -> dict[str, tuple[str, ...]]:
+    """ATT&CK tags by the name of the rule, which is the kind of the reasons that it gives."""
+    if not config.sigma.rules:
+        return {}
+    rules, _ = _loaded(tuple(sorted(config.sigma.rules.items())), config.sigma.exclude)
+    return {about.name: about.tags for about in rules.abouts()}
+
+
+@lru_cache(maxsize=4)
+def _loaded(texts: tuple[tuple[str, str], ...], exclude: tuple[str, ...]) -> tuple[RuleSet, Program]:
+    """The rules of some texts: parsing takes 4 ms a rule, and a service asks for the same ones several times."""
+    rules = parse(dict(texts), exclude=exclude)
+    if rules.refused:
+        raise RulesError([str(each) for each in rules.refused])
+    first = len(rules.rules)
+    return rules, compiled(rules, Correlator(rules.correlations, first).fields())
