@@ -287,6 +287,29 @@ def build(language: texts.Language) -> typer.Typer:
         else:
             Console().print(table(figures, language))
 
+    sigma = typer.Typer(help=texts.text("sigma.help", language), no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(sigma, name="sigma")
+
+    @sigma.command("check", help=texts.text("sigma.check", language))
+    def sigma_check_command(
+        paths: Annotated[
+            list[Path] | None, typer.Argument(help=texts.text("sigma.paths", language), metavar="PATHS")
+        ] = None,
+        config: Annotated[Path | None, config_option] = None,
+        json: Annotated[bool, json_option] = False,  # noqa: FBT002
+    ) -> None:
+        from guardian.commands_sigma import checked, table
+
+        told = checked(paths or (), _settings(config).sigma)
+        if json:
+            print(jsonlib.dumps(told, ensure_ascii=False))
+        else:
+            Console().print(table(told, language))
+            counts = {key: len(told[key]) for key in ("loaded", "refused")}
+            print(texts.text("sigma.counted", language, **counts))
+        if told["refused"]:
+            raise typer.Exit(FOUND_WRONG)
+
     return app
 
 

@@ -314,13 +314,13 @@ def load(path: str | Path) -> Config:
     if not config.sigma.paths:
         return config
     problems: list[Problem] = []
-    rules = {**config.sigma.rules, **_rule_texts(Path(path).parent, config.sigma.paths, problems)}
+    rules = {**config.sigma.rules, **rule_texts(Path(path).parent, config.sigma.paths, problems)}
     if problems:
         raise ConfigError(file, problems)
     return msgspec.structs.replace(config, sigma=msgspec.structs.replace(config.sigma, rules=rules))
 
 
-def _rule_texts(folder: Path, paths: Sequence[str], problems: list[Problem]) -> dict[str, str]:
+def rule_texts(folder: Path, paths: Sequence[str], problems: list[Problem]) -> dict[str, str]:
     """The files of Sigma rules below some paths, by their names from ``folder`` on."""
     texts: dict[str, str] = {}
     for number, path in enumerate(paths):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 Event = dict[str, Any]
-DASHES = "-/–—―"  # noqa: RUF001  (the dashes of |windash)
+DASHES = "-/–—―"
 
 
 def lower(text: str) -> str:
@@ -172,7 +172,7 @@ def holds(event: Event, field: str, modifiers: list[str], value: Any) -> bool:
         return False
     if "re" in modifiers:
         flags = re.ASCII
-        for letter, flag in (("i", re.I), ("m", re.M), ("s", re.S)):
+        for letter, flag in (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL)):
             flags |= flag if letter in modifiers else 0
         return any(re.search(str(value), text, flags) for text in texts)
     for modifier in ("lt", "lte", "gt", "gte"):

@@ -58,13 +58,13 @@ class Detector:
     def __call__(self, batch: pa.RecordBatch) -> Detected:
         """Match a batch (as ``check_events`` returns it, with its kinds) in the order of its events."""
         points, best = np.zeros(len(batch)), np.full(len(batch), -1, np.int64)
-        for row, number in self.matches(batch):
-            given = self._points[number]
-            order = np.lexsort((number, -given, row))
-            row, number, given = row[order], number[order], given[order]
-            first = np.flatnonzero((np.diff(row, prepend=-1) != 0) & (given > 0.0))
-            points[row[first]] = given[first]
-            best[row[first]] = number[first]
+        for found, numbers in self.matches(batch):
+            given = self._points[numbers]
+            order = np.lexsort((numbers, -given, found))
+            first = order[np.flatnonzero(np.diff(found[order], prepend=-1))]
+            first = first[given[first] > 0.0]
+            points[found[first]] = given[first]
+            best[found[first]] = numbers[first]
         return Detected(points, best)
 
     def matches(self, batch: pa.RecordBatch) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

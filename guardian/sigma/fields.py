@@ -155,7 +155,9 @@ class Fields:
         return _by_row(rows, fields, texts, owners, values)
 
     @staticmethod
-    def _forms(name: str, column: str, batch: pa.RecordBatch, forms: dict[tuple[str, str], list[_Form]]) -> list[_Form]:
+    def _forms(
+        name: str, column: str, batch: pa.RecordBatch, forms: dict[tuple[str, str], list[_Form]]
+    ) -> list[_Form]:
         """The texts of a column as a field has them, made once a batch for all fields of the same form."""
         kind = name if name in _DERIVED else ""
         if (column, kind) not in forms:
@@ -195,7 +197,9 @@ class Fields:
         find_members(starts, octets, self._any, self._key0, self._paths, *stack, found)
         count, kept = int(found.count[VALUES]), int(found.count[RECORDS])
         texts = pa.StringArray.from_buffers(
-            count, pa.py_buffer(found.end[: count + 1]), pa.py_buffer(found.octets[: int(found.count[OCTETS])])
+            count,
+            pa.py_buffer(found.end[: count + 1]),
+            pa.py_buffer(found.octets[: int(found.count[OCTETS])]),
         )
         return (
             found.field[:count],

@@ -44,7 +44,10 @@ CHANNELS: Final[dict[str, tuple[str, ...]]] = {
     "printservice-admin": (f"{_MS}PrintService/Admin",),
     "printservice-operational": (f"{_MS}PrintService/Operational",),
     "security": ("Security",),
-    "security-mitigations": (f"{_MS}Security-Mitigations/Kernel Mode", f"{_MS}Security-Mitigations/User Mode"),
+    "security-mitigations": (
+        f"{_MS}Security-Mitigations/Kernel Mode",
+        f"{_MS}Security-Mitigations/User Mode",
+    ),
     "shell-core": (f"{_MS}Shell-Core/Operational",),
     "smbclient-connectivity": (f"{_MS}SmbClient/Connectivity",),
     "smbclient-security": (f"{_MS}SmbClient/Security",),

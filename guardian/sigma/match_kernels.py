@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.compilation import I8, IN_I4, IN_U1, U8, array, jit, kernel, load_word, named, types
+from scoring.compilation import I8, IN_I4, U8, array, jit, kernel, load_word, named, types
 
 MANY, ONE = 0xFF, 0xFE
 """Wildcards in the bytes of a pattern: octets that no UTF-8 text holds."""
@@ -106,7 +106,7 @@ def text_key(data: Any, at: Any, end: Any, field: Any) -> Any:
 
 @jit
 def _same(text: Any, at: Any, size: Any, data: Any, start: Any) -> Any:
-    for i in range(size):
+    for i in range(size):  # noqa: SIM110  (numba has no generators here)
         if text[at + i] != data[start + i]:
             return False
     return True
@@ -204,7 +204,10 @@ def find_atoms(
             for at in range(start, stop):
                 word = load_word(low, at)
                 pair = word & _PAIR
-                if patterns.pairs[table + np.int64(pair >> np.uint64(6))] >> (pair & _SIX) & _ONE_BIT == _NOTHING:
+                if (
+                    patterns.pairs[table + np.int64(pair >> np.uint64(6))] >> (pair & _SIX) & _ONE_BIT
+                    == _NOTHING
+                ):
                     continue
                 for gram in range(1, 5):
                     if not lengths & (1 << gram) or at + gram > stop:

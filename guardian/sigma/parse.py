@@ -71,9 +71,7 @@ def parse(texts: Mapping[str, str], *, exclude: Iterable[str] = ()) -> RuleSet:
             refused.append(Refused(file, "", "", f"expected Sigma rules in YAML, got {_plain(error)}"))
             continue
         known = [error for rule in collection.rules for error in rule.errors]
-        refused += [
-            Refused(file, "", "", _plain(error)) for error in collection.errors if error not in known
-        ]
+        refused += [Refused(file, "", "", _plain(error)) for error in collection.errors if error not in known]
         if not collection.rules and not collection.filters and not collection.errors:
             refused.append(Refused(file, "", "", "expected Sigma rules, got none"))
         for rule in (*collection.rules, *collection.filters):
@@ -136,7 +134,10 @@ class _RuleSetBuilder:
             later: list[Any] = []
             for rule in waiting:
                 targets = [by_name.get(each.reference) for each in rule.rules or ()]
-                if any(target is not None and target in waiting for target in targets) and rule not in targets:
+                if (
+                    any(target is not None and target in waiting for target in targets)
+                    and rule not in targets
+                ):
                     later.append(rule)
                     continue
                 try:
@@ -171,9 +172,7 @@ class _RuleSetBuilder:
             id=own,
             file=self._files[id(rule)],
             level=level or "informational",
-            tags=tuple(
-                dict.fromkeys(f"attack.{tag.name}" for tag in rule.tags if tag.namespace == "attack")
-            ),
+            tags=tuple(dict.fromkeys(f"attack.{tag.name}" for tag in rule.tags if tag.namespace == "attack")),
             reports=reports,
         )
 
@@ -293,7 +292,9 @@ def _correlation(rule: Any, targets: list[Any], places: Mapping[int, int], about
     numbers: list[int] = []
     for reference, target in zip(rule.rules, targets, strict=True):
         if target is None or id(target) not in places:
-            raise _UnsupportedError(f"rules: expected names or ids of loaded rules, got {reference.reference}")
+            raise _UnsupportedError(
+                f"rules: expected names or ids of loaded rules, got {reference.reference}"
+            )
         numbers.append(places[id(target)])
     condition = rule.condition
     if type(condition).__name__ != "SigmaCorrelationCondition":
@@ -315,7 +316,8 @@ def _correlation(rule: Any, targets: list[Any], places: Mapping[int, int], about
     if not isinstance(value, str):
         raise _UnsupportedError("condition.field: expected one field")
     aliases = {
-        alias.alias: {each.reference: field for each, field in alias.mapping.items()} for alias in rule.aliases
+        alias.alias: {each.reference: field for each, field in alias.mapping.items()}
+        for alias in rule.aliases
     }
     groups = tuple(
         tuple(aliases.get(name, {}).get(reference.reference, name) for name in rule.group_by or ())

@@ -232,7 +232,9 @@ def _folded(atoms: list[Atom]) -> dict[str, str]:
 
 def _usual(gram: bytes) -> float:
     """How often a gram is met in texts, in a measure of its own; the pair it begins with is looked at first."""
-    score = -sum(_OFTEN.find(octet) % 64 for octet in gram[:2]) - 0.5 * sum(_OFTEN.find(octet) % 64 for octet in gram[2:])
+    score = -sum(_OFTEN.find(octet) % 64 for octet in gram[:2]) - 0.5 * sum(
+        _OFTEN.find(octet) % 64 for octet in gram[2:]
+    )
     return score + 60.0 * (gram[:2] in _USUAL_PAIRS) + 60.0 * (gram in _USUAL) - 8.0 * len(gram)
 
 
@@ -398,7 +400,9 @@ def _triggers(condition: Condition, *, holds: bool) -> frozenset[Atom] | None:
             if isinstance(condition, And) == holds:
                 known = [found for found in each if found is not None]
                 return min(known, key=_frequency, default=None)
-            return None if None in each else frozenset().union(*(found for found in each if found is not None))
+            return (
+                None if None in each else frozenset().union(*(found for found in each if found is not None))
+            )
         case _:
             return frozenset((condition,)) if holds else None
 

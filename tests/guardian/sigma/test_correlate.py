@@ -17,7 +17,9 @@ from guardian.sigma.rule import About, Correlation
 SECOND = 10**9
 
 
-def correlation(kind: Any, *, rules: tuple[int, ...] = (0,), at_least: int = 3, span_s: int = 10) -> Correlation:
+def correlation(
+    kind: Any, *, rules: tuple[int, ...] = (0,), at_least: int = 3, span_s: int = 10
+) -> Correlation:
     about = About("C", "C", "", "c.yml", "high", (), reports=True)
     value = "v" if kind == "value_count" else ""
     return Correlation(about, kind, rules, (("g",),) * len(rules), span_s * SECOND, at_least, value)
@@ -73,7 +75,9 @@ def test_as_the_slow_twin(seed: int, kind: Any) -> None:
     at, matched = 0, []
     for _ in range(draw.randrange(1, 60)):
         at += draw.choice([0, 1, 1, 3, 12, -2])
-        matched.append((at, draw.randrange(3), draw.choice(["a", "b", ""]), draw.choice(["x", "y", "z", "w", ""])))
+        matched.append(
+            (at, draw.randrange(3), draw.choice(["a", "b", ""]), draw.choice(["x", "y", "z", "w", ""]))
+        )
     assert fed(Correlator([rule], 3), matched) == expected(rule, matched)
     first, cut = Correlator([rule], 3), draw.randrange(len(matched) + 1)
     before = fed(first, matched[:cut])
@@ -102,7 +106,9 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(kept.snapshot()) < size + 100
 
 
-@pytest.mark.parametrize("blob", [b"", b"x", b"\x92\x00\x90", b"\x92\x00\x91\x91\x92\x91\xa1a\x93\x00\x90\x90"])
+@pytest.mark.parametrize(
+    "blob", [b"", b"x", b"\x92\x00\x90", b"\x92\x00\x91\x91\x92\x91\xa1a\x93\x00\x90\x90"]
+)
 def test_what_is_no_state_is_refused(blob: bytes) -> None:
     with pytest.raises(StateError, match="damaged"):
         Correlator([correlation("event_count")], 1).restore(blob)

@@ -37,7 +37,9 @@ RULES = {
     "low.yml": rule("Low", "low", "low", tags=["attack.t1000"]),
     "medium.yml": rule("Medium", "medium", "medium"),
     "high.yml": rule("High", "high", "high"),
-    "critical.yml": rule("Critical", "critical", "critical", tags=["attack.impact", "attack.t1059", "cve.2020-1"]),
+    "critical.yml": rule(
+        "Critical", "critical", "critical", tags=["attack.impact", "attack.t1059", "cve.2020-1"]
+    ),
     "informational.yml": rule("Told", "informational", "told"),
     "login.yml": rule("Bad login", "low", "bad", name="bad_login"),
     "many.yml": json.dumps(
@@ -59,7 +61,9 @@ CONFIG = Config(sigma=Sigma(rules=RULES))
 LEVELS = {"low": 1, "medium": 2, "high": 3, "critical": 4, "told": 0, "nothing": 0}
 
 
-def rows(texts: list[str], *, actor: str = "ana", start: float = 1_000.0, step: float = 1.0) -> list[dict[str, Any]]:
+def rows(
+    texts: list[str], *, actor: str = "ana", start: float = 1_000.0, step: float = 1.0
+) -> list[dict[str, Any]]:
     return [
         {"ts": start + step * at, "kind": "run", "actor": actor, "attrs": json.dumps({"text": text})}
         for at, text in enumerate(texts)
@@ -70,7 +74,9 @@ def rows(texts: list[str], *, actor: str = "ana", start: float = 1_000.0, step: 
 def test_a_match_is_worth_the_level_of_its_rule(events: Any, word: str, level: int) -> None:
     verdict = Engine(CONFIG).feed(events(rows([f"so {word.upper()}"])))
     assert verdict.scores.column("rule").to_pylist() == [float(level)]
-    assert [alert.level_to for alert in alerts_from(verdict.alerts, synthetic=False)] == [Level(level)] * (level > 0)
+    assert [alert.level_to for alert in alerts_from(verdict.alerts, synthetic=False)] == [Level(level)] * (
+        level > 0
+    )
 
 
 def test_the_alert_names_the_rule_and_carries_its_tags(events: Any) -> None:
@@ -85,7 +91,9 @@ def test_the_alert_names_the_rule_and_carries_its_tags(events: Any) -> None:
 def test_a_level_that_another_rule_gives_keeps_the_kind(events: Any) -> None:
     config = msgspec.structs.replace(CONFIG, rules=msgspec.structs.replace(CONFIG.rules, honeypots=("trap",)))
     batch = events([{**rows(["low"])[0], "target": "trap"}])
-    kinds = {each["kind"] for alert in Engine(config).feed(batch).alerts.to_pylist() for each in alert["reasons"]}
+    kinds = {
+        each["kind"] for alert in Engine(config).feed(batch).alerts.to_pylist() for each in alert["reasons"]
+    }
     assert kinds == {"run"}
 
 
@@ -99,7 +107,9 @@ def test_a_correlation_is_told_at_the_event_that_completes_it(events: Any) -> No
 def test_groups_and_spans_keep_matches_apart(events: Any) -> None:
     slow = Engine(CONFIG).feed(events(rows(["bad"] * 5, step=31.0)))
     assert set(slow.scores.column("rule").to_pylist()) == {0.0}
-    apart = [row for pair in zip(rows(["bad"] * 2), rows(["bad"] * 2, actor="luis"), strict=True) for row in pair]
+    apart = [
+        row for pair in zip(rows(["bad"] * 2), rows(["bad"] * 2, actor="luis"), strict=True) for row in pair
+    ]
     assert set(Engine(CONFIG).feed(events(apart)).scores.column("rule").to_pylist()) == {0.0}
 
 
@@ -147,7 +157,11 @@ def test_a_snapshot_goes_on_under_other_rules_and_not_with_damaged_ones(events: 
     arrays, metadata = from_bytes(blob)
     metadata.pop("seal")
     metadata.pop("version")
-    for name, damaged in (("sigma/rules", b"\xc1"), ("sigma/rules", msgspec.msgpack.encode({"a": "b"})), ("sigma/groups", b"x")):
+    for name, damaged in (
+        ("sigma/rules", b"\xc1"),
+        ("sigma/rules", msgspec.msgpack.encode({"a": "b"})),
+        ("sigma/groups", b"x"),
+    ):
         broken = Frozen({**arrays, name: np.frombuffer(damaged, np.uint8)}, (), metadata).to_bytes()
         with pytest.raises(StateError, match="damaged"):
             Engine.restore(broken)
@@ -176,6 +190,8 @@ def test_all_that_cannot_be_loaded_is_said_at_once() -> None:
     with pytest.raises(RulesError) as told:
         Detector(Config(sigma=Sigma(rules=bad)))
     assert len(told.value.refused) == 3
-    assert [line.split(":")[0] for line in str(told.value).splitlines()] == ["a.yml", "b.yml", "c.yml"] or len(
-        str(told.value).splitlines()
-    ) == 3
+    assert [line.split(":")[0] for line in str(told.value).splitlines()] == [
+        "a.yml",
+        "b.yml",
+        "c.yml",
+    ] or len(str(told.value).splitlines()) == 3

@@ -25,7 +25,13 @@ ROOT = Path(__file__).parents[3]
 
 
 def rule_text(detection: dict[str, Any], **more: Any) -> str:
-    told = {"title": "A rule", "level": "high", "logsource": {"product": "any"}, "detection": detection, **more}
+    told = {
+        "title": "A rule",
+        "level": "high",
+        "logsource": {"product": "any"},
+        "detection": detection,
+        **more,
+    }
     return yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
 
 
@@ -77,7 +83,7 @@ def one(events: Any, selection: Any, condition: str = "s", **row: Any) -> bool:
         ({"A|base64": "secret"}, {"A": "c2VjcmV0"}, True),
         ({"A|base64offset|contains": "secret"}, {"A": "YSBzZWNyZXQ="}, True),
         ({"A|windash|contains": " -f"}, {"A": "x /f"}, True),
-        ({"A|windash|contains": " -f"}, {"A": "x –f"}, True),  # noqa: RUF001
+        ({"A|windash|contains": " -f"}, {"A": "x –f"}, True),
         ({"A|exists": True}, {"A": ""}, True),
         ({"A|exists": True}, {"A": None}, False),
         ({"A|exists": False}, {"B": 1}, True),
@@ -162,7 +168,10 @@ def test_conditions(events: Any) -> None:
         assert bool(matched([{**detection, "condition": condition}], batch)) is expected, condition
 
 
-@pytest.mark.parametrize("attrs", ["", "x", "{", '{"A":', '{"A":"x"', '{"A":"x"]', "[1]", '{"A" "x"}', "{]", '{"A":}', '{"A":"\\u12'])
+@pytest.mark.parametrize(
+    "attrs",
+    ["", "x", "{", '{"A":', '{"A":"x"', '{"A":"x"]', "[1]", '{"A" "x"}', "{]", '{"A":}', '{"A":"\\u12'],
+)
 def test_what_is_no_object_has_no_members(events: Any, attrs: str) -> None:
     assert not matched([{"s": {"A|exists": True}, "condition": "s"}], events([{"ts": 1, "attrs": attrs}]))
 
@@ -182,7 +191,24 @@ def test_deep_and_escaped_members_are_found(events: Any) -> None:
 
 # -- random rules and events ------------------------------------------------------------------------------------------
 
-WORDS = ("cmd", "CMD.exe", "\\Temp\\", "-enc", "a", "", "ñ", "Ñandú", "10.1.2.3", "7", "x*y", "a?", "\\\\srv", "'quote", "%like_", "5.0")
+WORDS = (
+    "cmd",
+    "CMD.exe",
+    "\\Temp\\",
+    "-enc",
+    "a",
+    "",
+    "ñ",
+    "Ñandú",
+    "10.1.2.3",
+    "7",
+    "x*y",
+    "a?",
+    "\\\\srv",
+    "'quote",
+    "%like_",
+    "5.0",
+)
 FIELDS = ("A", "B", "User", "kind", "a.b")
 
 
@@ -198,7 +224,17 @@ def random_detection(draw: random.Random) -> dict[str, Any]:
         if kind < 3:
             return field, [value() for _ in range(draw.randrange(1, 4))]
         if kind < 6:
-            modifier = draw.choice(["contains", "startswith", "endswith", "contains|all", "cased", "contains|cased", "windash|contains"])
+            modifier = draw.choice(
+                [
+                    "contains",
+                    "startswith",
+                    "endswith",
+                    "contains|all",
+                    "cased",
+                    "contains|cased",
+                    "windash|contains",
+                ]
+            )
             return f"{field}|{modifier}", [text() for _ in range(draw.randrange(1, 3))]
         if kind == 6:
             return f"{field}|re", draw.choice(["^c.d", "[a-z]{3}", "(cmd|temp)", r"\\", "x.*y", r"\d+", "^$"])
@@ -226,12 +262,16 @@ def random_detection(draw: random.Random) -> dict[str, Any]:
 
 def random_rows(draw: random.Random, count: int, *, lists: bool = True) -> list[dict[str, Any]]:
     def value() -> Any:
-        chosen = draw.choice([*WORDS, "CMD.EXE", "xzzy", "ab", "c:\\temp\\cmd.exe", 7, 5, 4.5, -1, 10.25, None, True, False])
+        chosen = draw.choice(
+            [*WORDS, "CMD.EXE", "xzzy", "ab", "c:\\temp\\cmd.exe", 7, 5, 4.5, -1, 10.25, None, True, False]
+        )
         return [chosen, draw.choice(WORDS)] if lists and draw.random() < 0.1 else chosen
 
     rows = []
     for _ in range(count):
-        record: dict[str, Any] = {name: value() for name in ("A", "B", "User", "noise") if draw.random() < 0.7}
+        record: dict[str, Any] = {
+            name: value() for name in ("A", "B", "User", "noise") if draw.random() < 0.7
+        }
         if draw.random() < 0.5:
             record["a"] = {"b": value(), "c": {"b": value()}}
         row = {"ts": 1, "attrs": json.dumps(record, ensure_ascii=draw.random() < 0.5)}
