@@ -26,7 +26,7 @@ _SLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
 _NONE: Final = np.uint64(0)
 _OBJECT, _LIST = 0, 1
 VALUES, RECORDS, OCTETS = range(3)
-"""Places in ``Members.count``."""
+"""Places in ``Members.counts``."""
 
 
 class Paths(NamedTuple):
@@ -44,7 +44,7 @@ class Paths(NamedTuple):
 class Members(NamedTuple):
     """Room for what is found."""
 
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
     key: NDArray[np.uint64]
     """Open addressing over the distinct values; 0 = free."""
     slot: NDArray[np.int32]
@@ -216,11 +216,11 @@ def _intern(field: Any, at: Any, end: Any, key0: Any, members: Any) -> Any:
                 if same == size:
                     return number
         place = (place + 1) & mask
-    number = members.count[VALUES]
-    members.count[VALUES] += 1
+    number = members.counts[VALUES]
+    members.counts[VALUES] += 1
     members.field[number] = field
     members.end[number + 1] = end
-    members.count[OCTETS] = end
+    members.counts[OCTETS] = end
     if members.key[place] == 0:
         members.key[place] = key
         members.slot[place] = number
@@ -232,8 +232,8 @@ def _record(row: Any, field: Any, rank: Any, number: Any, members: Any) -> None:
     if members.seen[field] != row or members.best[field] > rank:
         members.seen[field] = row
         members.best[field] = rank
-    count = members.count[RECORDS]
-    members.count[RECORDS] += 1
+    count = members.counts[RECORDS]
+    members.counts[RECORDS] += 1
     members.row[count] = row
     members.value[count] = number
     members.rank[count] = rank
@@ -246,7 +246,7 @@ def _found(
 ) -> None:  # fmt: skip
     """Note a scalar under every field whose place it stands in."""
     if any_field >= 0:
-        start = members.count[OCTETS]
+        start = members.counts[OCTETS]
         stop = _copied(data, at, end, escaped, members.octets, start)
         _record(row, any_field, 0, _intern(any_field, start, stop, key0, members), members)
     if not live:
@@ -261,7 +261,7 @@ def _found(
                 rank = np.int64(paths.rank[target])
                 if members.seen[field] == row and members.best[field] < rank:
                     continue
-                start = members.count[OCTETS]
+                start = members.counts[OCTETS]
                 stop = _copied(data, at, end, escaped, members.octets, start)
                 _record(row, field, rank, _intern(field, start, stop, key0, members), members)
             return
@@ -400,12 +400,12 @@ def find_members(
         names a member like another: whoever writes the event may do that anyway.
     """
     for row in range(offsets.shape[0] - 1):
-        first = members.count[RECORDS]
+        first = members.counts[RECORDS]
         whole = _walk(
             data, np.int64(offsets[row]), np.int64(offsets[row + 1]), row, any_field, key0, paths, members,
             kinds, hashes, lives,
         )  # fmt: skip
-        last = members.count[RECORDS]
+        last = members.counts[RECORDS]
         kept = first
         if whole:
             for record in range(first, last):
@@ -414,4 +414,4 @@ def find_members(
                     members.row[kept] = members.row[record]
                     members.value[kept] = members.value[record]
                     kept += 1
-        members.count[RECORDS] = kept
+        members.counts[RECORDS] = kept

@@ -180,7 +180,7 @@ class Fields:
         records = fan * (size // 2 + 1)
         places = 1 << max(10, min(size // 16, 1 << 20).bit_length())
         found = Members(
-            count=np.zeros(3, np.int64),
+            counts=np.zeros(3, np.int64),
             key=np.zeros(places, np.uint64),
             slot=np.empty(places, np.int32),
             field=np.empty(records, np.int32),
@@ -195,11 +195,11 @@ class Fields:
         found.end[0] = 0
         stack = np.zeros(DEPTH, np.int8), np.zeros(DEPTH, np.uint64), np.zeros(DEPTH, np.int8)
         find_members(starts, octets, self._any, self._key0, self._paths, *stack, found)
-        count, kept = int(found.count[VALUES]), int(found.count[RECORDS])
+        count, kept = int(found.counts[VALUES]), int(found.counts[RECORDS])
         texts = pa.StringArray.from_buffers(
             count,
             pa.py_buffer(found.end[: count + 1]),
-            pa.py_buffer(found.octets[: int(found.count[OCTETS])]),
+            pa.py_buffer(found.octets[: int(found.counts[OCTETS])]),
         )
         return (
             found.field[:count],

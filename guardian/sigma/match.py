@@ -159,7 +159,8 @@ class Matcher:
         """The same with one more value for each comparison of two fields, in the rows in which it holds."""
         owner = np.repeat(np.arange(len(values.at) - 1), np.diff(values.at))
         field = values.field[values.value]
-        owners, numbers, atoms = [owner], [values.value], []
+        owners, numbers = [owner], [values.value]
+        atoms: list[int] = []
         for atom, each in self.program.references:
             ours, theirs = (
                 np.flatnonzero(field == self.fields.number[name]) for name in (each.field, each.other)

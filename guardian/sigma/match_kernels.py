@@ -171,6 +171,7 @@ def find_atoms(
             break
         named_field = np.int64(field[value])
         hit_at[value] = count
+        at: Any = np.int64(0)
         lengths = patterns.lengths[named_field]
         start, stop = np.int64(low_at[value]), np.int64(low_at[value + 1])
         first, last = np.int64(own_at[value]), np.int64(own_at[value + 1])

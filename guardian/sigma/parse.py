@@ -8,7 +8,7 @@ and places; what it parses and we cannot evaluate exactly is refused here, never
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -65,7 +65,7 @@ def parse(texts: Mapping[str, str], *, exclude: Iterable[str] = ()) -> RuleSet:
     for file, text in sorted(texts.items()):
         try:
             collection = SigmaCollection.from_yaml(
-                text, True, SigmaRuleLocation(PurePosixPath(file)), True, False
+                text, True, SigmaRuleLocation(Path(file)), True, False
             )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, YAMLError) as error:
             refused.append(Refused(file, "", "", f"expected Sigma rules in YAML, got {_plain(error)}"))

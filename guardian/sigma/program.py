@@ -160,8 +160,7 @@ def _patterns(atoms: list[Atom], number: dict[str, int]) -> Patterns:
                 gram = min(_grams(literal), key=lambda gram: (_usual(gram), common[gram], gram))
                 lengths[field] |= 1 << len(gram)
                 beginnings.setdefault(field, set()).add(gram[:2])
-                key = _gram_key(gram, field)
-                buckets.setdefault(key, []).append((at, literal.index(gram)))
+                buckets.setdefault(_gram_key(gram, field), []).append((at, literal.index(gram)))
     texts = [each.text if each is not None else b"" for each in sought]
     pairs, pairs_at = _pairs(beginnings, len(number))
     key, bucket = _table(list(buckets))
@@ -193,15 +192,15 @@ def _sought(atom: Atom, folded: dict[str, str]) -> _Sought | None:
         case Text(_, parts, cased):
             literals = [folded[part].encode() for part in parts if isinstance(part, str) and part]
             longest = max(literals, key=len, default=b"")
-            pattern = b"".join(
+            text = b"".join(
                 (part if cased else folded[part]).encode()
                 if isinstance(part, str)
                 else bytes([MANY if part is Wild.MANY else ONE])
                 for part in parts
             )
             if cased:
-                return _Sought(CASED, pattern, (longest,) if longest else ()) if longest else _decided(atom)
-            return _plain_pattern(parts, longest, pattern)
+                return _Sought(CASED, text, (longest,)) if longest else _decided(atom)
+            return _plain_pattern(parts, longest, text)
         case _:
             return None
 

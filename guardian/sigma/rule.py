@@ -166,7 +166,7 @@ class RuleSet:
 
     def abouts(self) -> tuple[About, ...]:
         """What each tells people, in the order of their numbers."""
-        return tuple(each.about for each in (*self.rules, *self.correlations))
+        return (*(rule.about for rule in self.rules), *(each.about for each in self.correlations))
 
 
 def fields_of(condition: Condition) -> frozenset[str]:
