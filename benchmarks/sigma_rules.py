@@ -153,8 +153,8 @@ def speed(name: str, rules: RuleSet, batches: list[pa.RecordBatch]) -> dict[str,
 def agreement(texts: dict[str, str], batches: list[pa.RecordBatch], most: int | None) -> dict[str, Any]:
     """Our matches and the oracle's for every rule that both know, and the oracle's speed."""
     rules = parse(texts)
-    queries = dict(list(oracle_queries(texts, rules))[:most])
     matcher = Matcher(compiled(rules))
+    queries = dict(list(oracle_queries(texts, rules, matcher.fields.number))[:most])
     connection = table(matcher, batches)
     ours = {number: set[int]() for number in queries}
     first = 0
@@ -185,13 +185,20 @@ def agreement(texts: dict[str, str], batches: list[pa.RecordBatch], most: int | 
     }
 
 
-def oracle_queries(texts: dict[str, str], rules: RuleSet) -> Iterator[tuple[int, str]]:
-    """Number and SQL condition of each rule that the backend converts, with our condition for its log source."""
+def oracle_queries(texts: dict[str, str], rules: RuleSet, fields: dict[str, int]) -> Iterator[tuple[int, str]]:
+    """Number and SQL condition of each rule that the backend converts, with our condition for its log source.
+
+    Columns have the numbers of fields for names: to SQLite, names that differ in case only are the same.
+    """
     from sigma.backends.sqlite import sqliteBackend
     from sigma.collection import SigmaCollection
     from sigma.exceptions import SigmaError
+    from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
+    from sigma.processing.transformations import FieldMappingTransformation
 
-    backend = sqliteBackend(fulltext_field=KEYWORDS)
+    named = FieldMappingTransformation({name: f"f{number}" for name, number in fields.items() if name})
+    pipeline = ProcessingPipeline(items=[ProcessingItem(named)])
+    backend = sqliteBackend(processing_pipeline=pipeline, fulltext_field=KEYWORDS)
     numbers = {(rule.about.file, rule.about.title): number for number, rule in enumerate(rules.rules)}
     for file, text in sorted(texts.items()):
         for rule in SigmaCollection.from_yaml(text).rules:
@@ -205,15 +212,15 @@ def oracle_queries(texts: dict[str, str], rules: RuleSet) -> Iterator[tuple[int,
             source = rule.logsource
             gated = gate(source.product or "", source.category or "", source.service or "")
             conditions = [f"({query.partition(' WHERE ')[2]})" for query in queries]
-            yield number, " OR ".join(conditions) if gated is None else f"{_sql(gated)} AND ({' OR '.join(conditions)})"
+            yield number, " OR ".join(conditions) if gated is None else f"{_sql(gated, fields)} AND ({' OR '.join(conditions)})"
 
 
-def _sql(condition: Condition) -> str:
+def _sql(condition: Condition, fields: dict[str, int]) -> str:
     if isinstance(condition, Or):
-        return f"({' OR '.join(map(_sql, condition.parts))})"
+        return f"({' OR '.join(_sql(part, fields) for part in condition.parts)})"
     assert isinstance(condition, Text)
     text = "".join(part.replace("'", "''") if isinstance(part, str) else "%" for part in condition.parts)
-    return f"`{condition.field}` LIKE '{text}'"
+    return f"f{fields[condition.field]} LIKE '{text}'"
 
 
 @cache
@@ -224,12 +231,11 @@ def _expression(pattern: str) -> re.Pattern[str]:
 def table(matcher: Matcher, batches: list[pa.RecordBatch]) -> sqlite3.Connection:
     """One row an event, one column a field; and all its texts for keywords."""
     connection = sqlite3.connect(":memory:")
-    connection.setlimit(sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 0)
     connection.create_function(
         "regexp", 2, lambda pattern, text: text is not None and bool(_expression(pattern).search(str(text))), deterministic=True
     )
     fields = [name for name in matcher.fields.names if name]
-    columns = ", ".join(f"`{name}` TEXT COLLATE NOCASE" for name in fields)
+    columns = ", ".join(f"f{matcher.fields.number[name]} TEXT COLLATE NOCASE" for name in fields)
     connection.execute(f"CREATE TABLE logs (row INTEGER, {KEYWORDS} TEXT{', ' if columns else ''}{columns})")
     place = {matcher.fields.number[name]: at + 2 for at, name in enumerate(fields)}
     first = 0

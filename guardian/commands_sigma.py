@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from guardian import texts
-from guardian.config import Sigma, rule_texts
 from guardian.errors import ConfigError, Problem
 from guardian.sigma.parse import parse
 from guardian.sigma.program import compiled
+from guardian.sigma_settings import Sigma, rule_texts
 
 
 def checked(paths: Sequence[Path], settings: Sigma) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import os
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field
 
 from guardian import sink_settings, source_settings
 from guardian.errors import ConfigError, Problem
+from guardian.sigma_settings import Sigma, rule_texts
 from guardian.units import Bytes, Count, Few, LayerName, Port, Positive, Seconds, Share
 
 SUBJECT_TYPES: Final = tuple(
@@ -131,17 +132,6 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     rate_per_minute: Count = 100
     honeypots: tuple[str, ...] = ()
     """Names of targets that nobody has a reason to touch; a touch is high."""
-
-
-class Sigma(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Detection rules in Sigma's format; a match gives its event points of the ``rule`` channel by the rule's level."""
-
-    paths: tuple[str, ...] = ()
-    """Files and folders (with all below them) of rules, ``*.yml`` or ``*.yaml``, from the folder of ``guardian.toml``."""
-    rules: dict[str, str] = field(default_factory=dict)
-    """Rules as they stand in such files, by a name; the files of ``paths`` are added to them when the settings are read."""
-    exclude: tuple[str, ...] = ()
-    """Ids or titles of rules that are not loaded; any other that cannot be loaded is an error."""
 
 
 class Templates(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -318,24 +308,6 @@ def load(path: str | Path) -> Config:
     if problems:
         raise ConfigError(file, problems)
     return msgspec.structs.replace(config, sigma=msgspec.structs.replace(config.sigma, rules=rules))
-
-
-def rule_texts(folder: Path, paths: Sequence[str], problems: list[Problem]) -> dict[str, str]:
-    """The files of Sigma rules below some paths, by their names from ``folder`` on."""
-    texts: dict[str, str] = {}
-    for number, path in enumerate(paths):
-        key, place = f"sigma.paths[{number}]", folder / path
-        below = place.rglob("*") if place.is_dir() else [place]
-        files = sorted(each for each in below if each == place or each.suffix in (".yml", ".yaml"))
-        if not files:
-            problems.append(Problem(key, "a folder with *.yml or *.yaml files", f"none in {_shown(path)}"))
-        for each in files:
-            name = each.relative_to(folder).as_posix() if each.is_relative_to(folder) else each.as_posix()
-            try:
-                texts[name] = each.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                problems.append(Problem(key, "readable UTF-8 files", f"{name}: {_reason(error)}"))
-    return texts
 
 
 def parse(text: str, *, file: str = "guardian.toml") -> Config:

@@ -20,11 +20,11 @@ from guardian import state as states
 from guardian.config import Config
 from guardian.errors import InputError, StateError
 from guardian.events import ALERTS, ROLES, check_events
-from guardian.features import Extractor, Features, Ruled
+from guardian.features import Extractor, Features
 from guardian.frozen import Frozen, copied, from_bytes
 from guardian.names import Names, learn
 from guardian.segments import CHUNK, NO_WATERMARK, Cut
-from guardian.sigma import Detector, texts_of
+from guardian.sigma import RuleChannel, texts_of
 from guardian.survey import Survey
 from guardian.templates import Miner
 from guardian.verdict import (
@@ -62,10 +62,7 @@ class Engine:
         self._pool = ThreadPoolExecutor(workers, "roles") if workers > 1 else None
         self._digest = config.digest()
         self._extract = Extractor(config)
-        self._detect = Detector(config) if config.sigma.rules else None
-        names = pa.array(self._detect.names if self._detect is not None else (), pa.string())
-        self._rule_keys = np.append(self._extract.hash_names(names), np.uint64(0))
-        """Of the names of the detection rules; the last stands for none."""
+        self._rules = RuleChannel(config, self._extract.hash_names) if config.sigma.rules else None
         self._parameters = {role: roles.parameters(config, role) for role in ROLES}
         self._knots = (np.array(config.calibration.risk), np.array(config.calibration.score))
         limits = {
@@ -109,7 +106,7 @@ class Engine:
             SchemaError: the batch is not what EVENTS says. Nothing was learnt.
         """
         batch = self._miner.named(check_events(batch))
-        features = self._extract(batch, self._ruled(batch))
+        features = self._extract(batch, self._rules(batch, self._names.kinds) if self._rules else None)
         scored = Scored(features)
         revised: list[Revised] = []
         windows: list[Window] = []
@@ -223,8 +220,8 @@ class Engine:
             for name, array in self._judges[role].arrays().items():
                 arrays[f"{role}/{name}"] = array
         arrays.update(self._miner.arrays())
-        if self._detect is not None:
-            arrays.update(self._detect.arrays())
+        if self._rules is not None:
+            arrays.update(self._rules.arrays())
         arrays["acknowledged"] = np.frombuffer(
             msgspec.msgpack.encode([(*subject, until) for subject, until in self._acknowledged.items()]),
             np.uint8,
@@ -264,8 +261,8 @@ class Engine:
             except ValueError as error:
                 raise StateError(f"damaged snapshot: {error}") from None
         engine._miner.restore(arrays)
-        if engine._detect is not None:
-            engine._detect.restore(arrays)
+        if engine._rules is not None:
+            engine._rules.restore(arrays)
         try:
             engine._names.restore(arrays)
             told = msgspec.msgpack.decode(
@@ -276,15 +273,6 @@ class Engine:
         except (KeyError, ValueError, msgspec.MsgspecError) as error:
             raise StateError(f"damaged snapshot: {error}") from None
         return engine
-
-    def _ruled(self, batch: pa.RecordBatch) -> Ruled | None:
-        """What the detection rules say of a batch; None = there are none."""
-        if self._detect is None:
-            return None
-        found = self._detect(batch)
-        for number in np.unique(found.rule[found.rule >= 0]).tolist():
-            self._names.kinds[int(self._rule_keys[number])] = self._detect.names[number]
-        return Ruled(found.points, self._rule_keys[found.rule])
 
     def _survey(self, at: int | None) -> Survey:
         newest = self._watermark if self._events else 0

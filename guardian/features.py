@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from guardian.config import Config
 from guardian.events import ROLES, Outcome, Signal
+from guardian.sigma import Ruled
 from scoring import kernels, seeds
 from scoring.layout import AUTH_FAILURE, FAILED, HONEYPOT, INJECTION, IS_ALERT, REQUEST, Columns
 
@@ -78,16 +79,6 @@ PARTNERS: Final = {
     "session": ("target", "address"),
 }
 """Whom an entity of each role reaches, and whom else it meets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ruled:
-    """What detection rules say of a batch; both have one element an event."""
-
-    points: NDArray[np.float64]
-    """In the sentinel's points; 0 = nothing."""
-    key: NDArray[np.uint64]
-    """Of the rule's name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,6 @@
 rule matches which event, ``correlate`` which matches belong together; ``detector`` is all of it for the engine.
 """
 
-from guardian.sigma.detector import Detected, Detector, tags_of, texts_of
+from guardian.sigma.detector import Detector, RuleChannel, Ruled, tags_of, texts_of
 
-__all__ = ["Detected", "Detector", "tags_of", "texts_of"]
+__all__ = ["Detector", "RuleChannel", "Ruled", "tags_of", "texts_of"]

@@ -6,7 +6,7 @@ the kernel's, as for TAMV's own rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -37,6 +37,15 @@ class Detected:
     """The strongest rule that matched (of equals the first of the set), −1 = none that gives points."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """The same for the kernels: rules by the keys of their names."""
+
+    points: NDArray[np.float64]
+    """In the sentinel's points; 0 = nothing."""
+    key: NDArray[np.uint64]
+
+
 class Detector:
     """The rules of a configuration, and what their correlations remember."""
 
@@ -55,7 +64,7 @@ class Detector:
         self._correlator = Correlator(self.rules.correlations, len(self.rules.rules))
         self._listened = self._correlator.listened
 
-    def __call__(self, batch: pa.RecordBatch) -> Detected:
+    def detected(self, batch: pa.RecordBatch) -> Detected:
         """Match a batch (as ``check_events`` returns it, with its kinds) in the order of its events."""
         points, best = np.zeros(len(batch)), np.full(len(batch), -1, np.int64)
         for found, numbers in self.matches(batch):
@@ -117,6 +126,22 @@ class Detector:
                 self._correlator.restore(arrays[f"{_PREFIX}groups"].tobytes())
             except KeyError:
                 raise StateError(f"damaged snapshot: no array {_PREFIX}groups") from None
+
+
+class RuleChannel(Detector):
+    """A detector whose rules have keys, as kinds have."""
+
+    def __init__(self, config: Config, hash_names: Callable[[pa.Array], NDArray[np.uint64]]) -> None:
+        """As the detector."""
+        super().__init__(config)
+        self._keys = np.append(hash_names(pa.array(self.names, pa.string())), np.uint64(0))
+
+    def __call__(self, batch: pa.RecordBatch, kinds: dict[int, str]) -> Ruled:
+        """Match a batch; the names of the rules that reasons may name are added to those of ``kinds``."""
+        found = self.detected(batch)
+        for number in np.unique(found.rule[found.rule >= 0]).tolist():
+            kinds[int(self._keys[number])] = self.names[number]
+        return Ruled(found.points, self._keys[found.rule])
 
 
 def texts_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
