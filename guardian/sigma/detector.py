@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from guardian.config import Config
 from guardian.errors import RulesError, StateError
 from guardian.sigma.correlate import Correlator
-from guardian.sigma.fields import Values
+from guardian.sigma.fields import Values, picks
 from guardian.sigma.match import CHUNK, Matcher
 from guardian.sigma.parse import POINTS, parse
 from guardian.sigma.program import Program, compiled
@@ -104,7 +104,7 @@ class Detector:
         found: dict[str, dict[int, str]] = {}
         for name in self._correlator.fields():
             places = np.flatnonzero((field == self._matcher.fields.number[name]) & asked[owner])[::-1]
-            texts = values.texts.take(pa.array(values.value[places])).to_pylist()
+            texts = values.texts.take(picks(values.value[places])).to_pylist()
             found[name] = dict(zip(owner[places].tolist(), texts, strict=True))
         return found
 

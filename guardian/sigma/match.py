@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from guardian.sigma.fields import Fields, Values
+from guardian.sigma.fields import Fields, Values, picks
 from guardian.sigma.match_kernels import PAD, find_atoms, run_rules
 from guardian.sigma.program import Program, lowered
 from guardian.sigma.rule import Network, Number
@@ -22,6 +22,7 @@ from guardian.sigma.rule import Network, Number
 CHUNK: Final = 8192
 """Rows whose values are looked at together: enough for texts to repeat, few enough for memory."""
 
+_LONG_S: Final = "ſ".encode()
 _NUMBER: Final = r"^-?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][+-]?[0-9]{1,3})?$"
 
 
@@ -94,7 +95,8 @@ class Matcher:
         self, values: Values, owner: NDArray[np.int64], hit: NDArray[np.int32]
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """RE2 takes ſ for a case of s, which the search for literals in lower case does not: such texts are all searched."""
-        if not self._regexes:
+        _, _, data = values.texts.buffers()
+        if not self._regexes or data is None or not (np.frombuffer(data, np.uint8) == _LONG_S[0]).any():
             return owner, hit
         odd = np.flatnonzero(pc.match_substring(values.texts, "ſ").to_numpy(zero_copy_only=False))
         for atom in self._regexes if len(odd) else ():
@@ -119,7 +121,7 @@ class Matcher:
         doubted = doubted[np.argsort(hit[doubted], kind="stable")]
         starts = np.flatnonzero(np.diff(hit[doubted], prepend=-1))
         for part in np.split(doubted, starts[1:]):
-            texts = values.texts.take(pa.array(owner[part]))
+            texts = values.texts.take(picks(owner[part]))
             found = pc.match_substring_regex(texts, self._regexes[int(hit[part[0]])])
             keep[part] = found.to_numpy(zero_copy_only=False)
         return keep
@@ -131,10 +133,10 @@ class Matcher:
         found: list[tuple[NDArray[np.int64], int]] = []
         for field, atoms in asked.items():
             rows = np.flatnonzero(values.field == field)
-            texts = values.texts.take(pa.array(rows))
+            texts = values.texts.take(picks(rows))
             decimal = pc.match_substring_regex(texts, _NUMBER).to_numpy(zero_copy_only=False)
-            rows = rows[decimal]
-            numbers = pc.cast(texts.filter(pa.array(decimal)), pa.float64()).to_numpy()
+            texts, rows = texts.take(picks(np.flatnonzero(decimal))), rows[decimal]
+            numbers = pc.cast(texts, pa.float64()).to_numpy()
             for atom, each in atoms:
                 found.append((rows[_COMPARE[each.comparison](numbers, each.number)], atom))
         return found
@@ -146,7 +148,7 @@ class Matcher:
         found: list[tuple[NDArray[np.int64], int]] = []
         for field, atoms in asked.items():
             rows = np.flatnonzero(values.field == field)
-            addresses = [_address(text) for text in values.texts.take(pa.array(rows)).to_pylist()]
+            addresses = [_address(text) for text in values.texts.take(picks(rows)).to_pylist()]
             for atom, each in atoms:
                 network = ipaddress.ip_network(each.network)
                 inside = [address is not None and address in network for address in addresses]
@@ -211,7 +213,7 @@ def _joined(
 
 
 def _lower_texts(values: Values, numbers: NDArray[np.int64]) -> list[str]:
-    texts: list[str] = lowered(values.texts.take(pa.array(numbers))).to_pylist()
+    texts: list[str] = lowered(values.texts.take(picks(numbers))).to_pylist()
     return texts
 
 
