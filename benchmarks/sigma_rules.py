@@ -18,7 +18,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import yaml
 
@@ -47,9 +46,11 @@ def measure(shared: Path, *, quick: bool) -> list[dict[str, Any]]:
     origin = "SigmaHQ" if given else "made from the events (no SIGMA_ROOT)"
     sets = {origin: texts}
     if given and not quick:
-        chosen = [name for name in texts if "/process_creation/" in name or "/builtin/" in name]
-        sets = {f"{origin}, Windows processes and logs": {name: texts[name] for name in chosen}, **sets}
+        windows = {name: text for name, text in texts.items() if name.startswith("rules/windows/")}
+        sets = {f"{origin}, for Windows": windows, f"{origin}, all": texts}
     rows = [speed(name, parse(one), batches) for name, one in sets.items()]
+    if rows[0]["loaded"] >= 1_000:  # what is beyond the first set is shown, and no goal is set for it
+        rows[0]["goal"] = "met" if rows[0]["events/s"] >= 50_000 else "missed"
     return [*rows, agreement(texts, batches, 20 if quick else None)]
 
 
@@ -73,36 +74,49 @@ def events(folder: Path, count: int) -> list[pa.RecordBatch]:
 
 
 def cut(batches: list[pa.RecordBatch], count: int) -> list[pa.RecordBatch]:
-    """The first ``count`` events."""
-    made = []
-    for batch in batches:
-        made.append(batch.slice(0, count))
-        count -= len(made[-1])
-    return [batch for batch in made if len(batch)]
+    """The first ``count`` events, in batches of CHUNK rows."""
+    whole = pa.Table.from_batches(batches).slice(0, count).unify_dictionaries().combine_chunks().to_batches()
+    return [batch.slice(start, CHUNK) for batch in whole for start in range(0, len(batch), CHUNK)]
 
 
 def read_rules(root: Path) -> dict[str, str]:
     """The texts of a folder of rules, by file."""
     return {
-        path.relative_to(root).as_posix(): path.read_text("utf-8") for path in sorted((root / "rules").rglob("*.yml"))
+        path.relative_to(root).as_posix(): path.read_text("utf-8")
+        for path in sorted((root / "rules").rglob("*.yml"))
     }
 
 
 def made_rules(batches: list[pa.RecordBatch], count: int) -> dict[str, str]:
     """Varied rules over values that the events hold, and over some that they do not."""
     draw = random.Random(1)
-    names = ["Image", "CommandLine", "TargetObject", "ParentImage", "TargetFilename", "ImageLoaded", "CallTrace"]
+    names = [
+        "Image",
+        "CommandLine",
+        "TargetObject",
+        "ParentImage",
+        "TargetFilename",
+        "ImageLoaded",
+        "CallTrace",
+    ]
     matcher = Matcher(compiled(RuleSet(), names))
     values = matcher.fields.values(batches[0])
     known = {
-        name: sorted({text for text in values.texts.filter(pa.array(values.field == number)).to_pylist() if text})
+        name: sorted(
+            {text for text in values.texts.filter(pa.array(values.field == number)).to_pylist() if text}
+        )
         for name, number in matcher.fields.number.items()
     }
 
     def part(field: str) -> str:
         text = draw.choice(known[field] or ["nothing"])
         begin = draw.randrange(max(len(text) - 6, 1))
-        piece = text[begin : begin + draw.randrange(4, 24)].replace("\\", "\\\\").replace("*", "\\*").replace("?", "\\?")
+        piece = (
+            text[begin : begin + draw.randrange(4, 24)]
+            .replace("\\", "\\\\")
+            .replace("*", "\\*")
+            .replace("?", "\\?")
+        )
         return piece if draw.random() < 0.7 else f"{piece}{draw.randrange(10_000)}"
 
     made = {}
@@ -112,13 +126,20 @@ def made_rules(batches: list[pa.RecordBatch], count: int) -> dict[str, str]:
             field = draw.choice(names)
             modifier = draw.choice(["contains", "contains", "startswith", "endswith", "contains|all", "re"])
             parts = [part(field) for _ in range(draw.randrange(1, 6))]
-            detection[f"selection_{each}"] = {f"{field}|{modifier}": [re.escape(p) for p in parts] if modifier == "re" else parts}
+            detection[f"selection_{each}"] = {
+                f"{field}|{modifier}": [re.escape(p) for p in parts] if modifier == "re" else parts
+            }
         detection["filter"] = {f"{draw.choice(names)}|endswith": part(draw.choice(names))}
         detection["condition"] = draw.choice(["1 of selection_*", "all of selection_*"]) + " and not filter"
         told = {
             "title": f"Rule {number}",
             "level": "medium",
-            "logsource": {"product": "windows", "category": draw.choice(["process_creation", "registry_event", "file_event", "image_load", "process_access"])},
+            "logsource": {
+                "product": "windows",
+                "category": draw.choice(
+                    ["process_creation", "registry_event", "file_event", "image_load", "process_access"]
+                ),
+            },
             "detection": detection,
         }
         made[f"made/{number}.yml"] = yaml.safe_dump(told, allow_unicode=True)
@@ -143,7 +164,7 @@ def speed(name: str, rules: RuleSet, batches: list[pa.RecordBatch]) -> dict[str,
         "events": total,
         "events/s": reached,
         "matches": found,
-        "goal": ("met" if reached >= 50_000 else "missed") if len(rules.rules) >= 1_000 else None,
+        "goal": None,
     }
 
 
@@ -180,12 +201,17 @@ def agreement(texts: dict[str, str], batches: list[pa.RecordBatch], most: int | 
         "events/s": first / spent,
         "matches": sum(map(len, theirs.values())),
         "rules that differ": len(differ),
-        "which": "; ".join(f"{rules.rules[n].about.file} {len(ours[n])}/{len(theirs[n])}" for n in sorted(differ)[:5]) or None,
+        "which": "; ".join(
+            f"{rules.rules[n].about.file} {len(ours[n])}/{len(theirs[n])}" for n in sorted(differ)[:5]
+        )
+        or None,
         "goal": "missed" if differ else "met",
     }
 
 
-def oracle_queries(texts: dict[str, str], rules: RuleSet, fields: dict[str, int]) -> Iterator[tuple[int, str]]:
+def oracle_queries(
+    texts: dict[str, str], rules: RuleSet, fields: dict[str, int]
+) -> Iterator[tuple[int, str]]:
     """Number and SQL condition of each rule that the backend converts, with our condition for its log source.
 
     Columns have the numbers of fields for names: to SQLite, names that differ in case only are the same.
@@ -212,7 +238,12 @@ def oracle_queries(texts: dict[str, str], rules: RuleSet, fields: dict[str, int]
             source = rule.logsource
             gated = gate(source.product or "", source.category or "", source.service or "")
             conditions = [f"({query.partition(' WHERE ')[2]})" for query in queries]
-            yield number, " OR ".join(conditions) if gated is None else f"{_sql(gated, fields)} AND ({' OR '.join(conditions)})"
+            yield (
+                number,
+                " OR ".join(conditions)
+                if gated is None
+                else f"{_sql(gated, fields)} AND ({' OR '.join(conditions)})",
+            )
 
 
 def _sql(condition: Condition, fields: dict[str, int]) -> str:
@@ -232,7 +263,10 @@ def table(matcher: Matcher, batches: list[pa.RecordBatch]) -> sqlite3.Connection
     """One row an event, one column a field; and all its texts for keywords."""
     connection = sqlite3.connect(":memory:")
     connection.create_function(
-        "regexp", 2, lambda pattern, text: text is not None and bool(_expression(pattern).search(str(text))), deterministic=True
+        "regexp",
+        2,
+        lambda pattern, text: text is not None and bool(_expression(pattern).search(str(text))),
+        deterministic=True,
     )
     fields = [name for name in matcher.fields.names if name]
     columns = ", ".join(f"f{matcher.fields.number[name]} TEXT COLLATE NOCASE" for name in fields)

@@ -32,7 +32,9 @@ def rule_texts(folder: Path, paths: Sequence[str], problems: list[Problem]) -> d
         below = place.rglob("*") if place.is_dir() else [place] if place.is_file() else []
         files = sorted(each for each in below if each == place or each.suffix in (".yml", ".yaml"))
         if not files:
-            problems.append(Problem(key, "a file, or a folder with *.yml or *.yaml files", f'none at "{path}"'))
+            problems.append(
+                Problem(key, "a file, or a folder with *.yml or *.yaml files", f'none at "{path}"')
+            )
         for each in files:
             name = each.relative_to(folder).as_posix() if each.is_relative_to(folder) else each.as_posix()
             try:

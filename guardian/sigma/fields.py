@@ -293,7 +293,7 @@ def _column_values(name: str, column: str, batch: pa.RecordBatch) -> list[_Form]
     return made
 
 
-def picks(rows: NDArray[np.int64]) -> pa.Int64Array:
+def picks(rows: NDArray[Any]) -> pa.Int64Array:
     """Row numbers for ``take``. Through buffers: ``pa.array`` looks for pandas each time, 80 us where there is none."""
     rows = np.ascontiguousarray(rows, np.int64)
     return pa.Int64Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])

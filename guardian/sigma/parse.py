@@ -64,9 +64,7 @@ def parse(texts: Mapping[str, str], *, exclude: Iterable[str] = ()) -> RuleSet:
     files: dict[int, str] = {}
     for file, text in sorted(texts.items()):
         try:
-            collection = SigmaCollection.from_yaml(
-                text, True, SigmaRuleLocation(Path(file)), True, False
-            )
+            collection = SigmaCollection.from_yaml(text, True, SigmaRuleLocation(Path(file)), True, False)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, YAMLError) as error:
             refused.append(Refused(file, "", "", f"expected Sigma rules in YAML, got {_plain(error)}"))
             continue

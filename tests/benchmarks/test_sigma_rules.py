@@ -11,8 +11,12 @@ import pytest
 FILE = Path(__file__).parent.parent.parent / "benchmarks" / "sigma_rules.py"
 
 
-def test_our_matches_are_those_of_the_sqlite_backend(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("sigma.backends.sqlite", reason="the oracle is not installed: no pysigma-backend-sqlite")
+def test_our_matches_are_those_of_the_sqlite_backend(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(
+        "sigma.backends.sqlite", reason="the oracle is not installed: no pysigma-backend-sqlite"
+    )
     monkeypatch.delenv("SIGMA_ROOT", raising=False)
     spec = importlib.util.spec_from_file_location("benchmarks_sigma_rules", FILE)
     assert spec is not None

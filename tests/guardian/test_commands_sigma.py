@@ -24,7 +24,9 @@ def test_all_is_told(tmp_path: Path) -> None:
     result = CliRunner().invoke(build("en"), ["sigma", "check", str(tmp_path), "--json"])
     assert result.exit_code == 1
     told = json.loads(result.stdout)
-    assert [(each["title"], each["level"], each["tags"]) for each in told["loaded"]] == [("Good", "high", ["attack.t1059"])]
+    assert [(each["title"], each["level"], each["tags"]) for each in told["loaded"]] == [
+        ("Good", "high", ["attack.t1059"])
+    ]
     assert [each["title"] for each in told["refused"]] == ["Bad"]
     assert "expected no part of a time" in told["refused"][0]["reason"]
 
@@ -33,7 +35,9 @@ def test_all_is_told(tmp_path: Path) -> None:
 def test_a_table_in_each_language(tmp_path: Path, language: texts.Language) -> None:
     (tmp_path / "good.yml").write_text(GOOD)
     (tmp_path / "guardian.toml").write_text('[sigma]\npaths = ["good.yml"]\n')
-    result = CliRunner().invoke(build(language), ["sigma", "check", "--config", str(tmp_path / "guardian.toml")])
+    result = CliRunner().invoke(
+        build(language), ["sigma", "check", "--config", str(tmp_path / "guardian.toml")]
+    )
     assert result.exit_code == 0
     assert texts.text("sigma.counted", language, loaded=1, refused=0) in result.stdout
     assert "Good" in result.stdout

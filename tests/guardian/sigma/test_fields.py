@@ -25,18 +25,30 @@ def held(fields: Fields, batch: Any) -> list[dict[str, list[str]]]:
 def test_members_win_over_the_columns_they_became(events: Any) -> None:
     batch = events(
         [
-            {"ts": 1, "kind": "Sysmon/1", "actor": "ana", "source": "Sysmon", "attrs": json.dumps({"User": "luis"})},
+            {
+                "ts": 1,
+                "kind": "Sysmon/1",
+                "actor": "ana",
+                "source": "Sysmon",
+                "attrs": json.dumps({"User": "luis"}),
+            },
             {"ts": 2, "kind": "GET /a", "actor": "ana"},
         ]
     )
     first, second = held(Fields(["User", "EventID", "Provider_Name", "Image"]), batch)
-    assert first == {"User": ["luis"], "EventID": ["1"], "Provider_Name": ["Sysmon", "Microsoft-Windows-Sysmon"]}
+    assert first == {
+        "User": ["luis"],
+        "EventID": ["1"],
+        "Provider_Name": ["Sysmon", "Microsoft-Windows-Sysmon"],
+    }
     assert second == {"User": ["ana"]}
 
 
 def test_places_by_rank(events: Any) -> None:
     record = {"event_data": {"Image": "inner"}, "NewProcessName": "other"}
-    batch = events([{"ts": 1, "attrs": json.dumps(record)}, {"ts": 2, "attrs": json.dumps({**record, "Image": "own"})}])
+    batch = events(
+        [{"ts": 1, "attrs": json.dumps(record)}, {"ts": 2, "attrs": json.dumps({**record, "Image": "own"})}]
+    )
     assert held(Fields(["Image", "NewProcessName"]), batch) == [
         {"Image": ["inner"], "NewProcessName": ["other"]},
         {"Image": ["own"], "NewProcessName": ["other"]},
@@ -60,7 +72,9 @@ def test_a_slice_has_the_values_of_its_rows(events: Any) -> None:
 
 
 def test_every_text_is_a_keyword(events: Any) -> None:
-    batch = events([{"ts": 1, "kind": "k", "body": "b", "attrs": json.dumps({"x": [{"y": 1}, "z"], "n": None})}])
+    batch = events(
+        [{"ts": 1, "kind": "k", "body": "b", "attrs": json.dumps({"x": [{"y": 1}, "z"], "n": None})}]
+    )
     (found,) = held(Fields([ANY_TEXT]), batch)
     assert sorted(found[ANY_TEXT]) == ["1", "b", "k", "z"]
 

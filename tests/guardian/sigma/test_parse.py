@@ -16,11 +16,19 @@ from guardian.sigma.rule import And, Not, Or, Present, Text, Wild
 
 def text(selection: Any = None, condition: str = "s", **more: Any) -> str:
     detection = {"s": {"A": "x"} if selection is None else selection, "condition": condition}
-    return json.dumps({"title": "T", "level": "high", "logsource": {"product": "tamv"}, "detection": detection, **more})
+    return json.dumps(
+        {"title": "T", "level": "high", "logsource": {"product": "tamv"}, "detection": detection, **more}
+    )
 
 
 def correlation(**changes: Any) -> str:
-    told = {"type": "event_count", "rules": ["base"], "timespan": "1m", "group-by": ["g"], "condition": {"gte": 2}}
+    told = {
+        "type": "event_count",
+        "rules": ["base"],
+        "timespan": "1m",
+        "group-by": ["g"],
+        "condition": {"gte": 2},
+    }
     base = text(title="Base", name="base")
     return f"{base}\n---\n" + json.dumps({"title": "C", "level": "low", "correlation": {**told, **changes}})
 
@@ -44,14 +52,20 @@ def correlation(**changes: Any) -> str:
         (text(condition="s | count() > 5"), "pipe"),
         (text(condition="s and"), "xpected"),
         (text({"|exists": True}), "field"),
-        (correlation(type="value_sum", condition={"gte": 2, "field": "v"}), "type: expected one of event_count"),
+        (
+            correlation(type="value_sum", condition={"gte": 2, "field": "v"}),
+            "type: expected one of event_count",
+        ),
         (correlation(condition={"lt": 2}), "expected gte or gt"),
         (correlation(condition={"gte": 10**6}), "expected 1 to 4096"),
         (correlation(condition={"gte": 1.5}), "whole number"),
         (correlation(rules=["nobody"]), "nobody"),
         (correlation(timespan="soon"), "soon"),
         (correlation(type="temporal", condition="base or base"), "not evaluated"),
-        (correlation(type="temporal_ordered", rules=["base", "base"], condition={"gte": 2}), "each rule once"),
+        (
+            correlation(type="temporal_ordered", rules=["base", "base"], condition={"gte": 2}),
+            "each rule once",
+        ),
     ],
 )
 def test_what_is_not_understood_is_refused(given_text: str, reason: str) -> None:
@@ -68,17 +82,27 @@ def test_correlations_that_refer_to_each_other_in_a_circle() -> None:
                 "title": f"C{name}",
                 "name": name,
                 "level": "low",
-                "correlation": {"type": "event_count", "rules": [other], "timespan": "1m", "condition": {"gte": 2}},
+                "correlation": {
+                    "type": "event_count",
+                    "rules": [other],
+                    "timespan": "1m",
+                    "condition": {"gte": 2},
+                },
             }
         )
         for name, other in (("a", "b"), ("b", "a"))
     )
     found = parse({"a.yml": one, "b.yml": two})
-    assert [each.reason for each in found.refused] == ["expected rules that do not refer to each other in a circle"] * 2
+    assert [each.reason for each in found.refused] == [
+        "expected rules that do not refer to each other in a circle"
+    ] * 2
 
 
 def test_names_tags_and_levels() -> None:
-    texts = {"a.yml": text(tags=["attack.t1", "car.x", "attack.t1"]), "b.yml": text(id="11111111-1111-4111-8111-111111111111")}
+    texts = {
+        "a.yml": text(tags=["attack.t1", "car.x", "attack.t1"]),
+        "b.yml": text(id="11111111-1111-4111-8111-111111111111"),
+    }
     first, second = parse(texts).abouts()
     assert (first.name, first.tags, first.level) == ("T", ("attack.t1",), "high")
     assert second.name == "T (11111111-1111-4111-8111-111111111111)"
@@ -113,7 +137,22 @@ def test_log_sources() -> None:
     assert all(CHANNELS.values())
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(["title", "level", "logsource", "detection", "condition", "correlation", "a|re", "a|all"]), x, max_size=4), max_leaves=12))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda x: (
+            st.lists(x, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["title", "level", "logsource", "detection", "condition", "correlation", "a|re", "a|all"]
+                ),
+                x,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
 def test_any_tree_is_loaded_or_refused(tree: Any) -> None:
     found = parse({"x.yml": json.dumps(tree), "y.yml": text()})
     assert len(found.rules) == 1 or found.rules
