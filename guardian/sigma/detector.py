@@ -24,6 +24,10 @@ from guardian.sigma.match import CHUNK, Matcher
 from guardian.sigma.parse import POINTS, parse
 from guardian.sigma.program import Program, compiled
 from guardian.sigma.rule import RuleSet
+from scoring.compilation import compile_all
+
+KERNELS: Final = ("guardian.sigma.field_kernels", "guardian.sigma.match_kernels")
+"""Modules of loops, compiled (or loaded) only where there are rules."""
 
 _PREFIX: Final = "sigma/"
 
@@ -55,6 +59,7 @@ class Detector:
         Raises:
             RulesError: some cannot be loaded; all are listed.
         """
+        compile_all(*KERNELS)
         self._texts = config.sigma.rules
         self.rules, program = _loaded(tuple(sorted(self._texts.items())), config.sigma.exclude)
         abouts = self.rules.abouts()
