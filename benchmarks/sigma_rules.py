@@ -260,7 +260,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 
 def table(matcher: Matcher, batches: list[pa.RecordBatch]) -> sqlite3.Connection:
-    """One row an event, one column a field; and all its texts for keywords."""
+    """One row an event, one column a field, and all its texts for keywords; one row more for each further value of a field."""
     connection = sqlite3.connect(":memory:")
     connection.create_function(
         "regexp",
@@ -279,14 +279,18 @@ def table(matcher: Matcher, batches: list[pa.RecordBatch]) -> sqlite3.Connection
         ends, taken = values.at.tolist(), values.value.tolist()
         for row in range(len(batch)):
             line: list[Any] = [first + row, "", *[None] * len(fields)]
-            held = []
+            held, others = [], []
             for number in taken[ends[row] : ends[row + 1]]:
                 if field[number] in place:
                     at = place[field[number]]
-                    line[at] = texts[number] if line[at] is None else line[at]
+                    if line[at] is None:
+                        line[at] = texts[number]
+                    else:
+                        others.append((at, texts[number]))
                 else:
                     held.append(texts[number])
             line[1] = "\n".join(held)
-            connection.execute(f"INSERT INTO logs VALUES ({','.join('?' * len(line))})", line)
+            lines = [line, *([*line[:at], text, *line[at + 1 :]] for at, text in others)]
+            connection.executemany(f"INSERT INTO logs VALUES ({','.join('?' * len(line))})", lines)
         first += len(batch)
     return connection
