@@ -87,8 +87,11 @@ class Decision:
     suppressed: frozenset[str] = frozenset()
 
 
-def alerts_from(batch: pa.RecordBatch, *, synthetic: bool) -> list[Alert]:
-    """The rows of an ALERTS batch."""
+def alerts_from(
+    batch: pa.RecordBatch, *, synthetic: bool, tags: Mapping[str, tuple[str, ...]] | None = None
+) -> list[Alert]:
+    """The rows of an ALERTS batch, with the ``tags`` of the detection rules that their reasons name."""
+    known = tags or {}
     stamps = batch.column("ts").cast(pa.int64()).to_pylist()
     rows = batch.drop_columns(["ts"]).to_pylist()
     return [
@@ -107,6 +110,12 @@ def alerts_from(batch: pa.RecordBatch, *, synthetic: bool) -> list[Alert]:
             config=row["config"],
             synthetic=synthetic,
             extrapolated=row["extrapolated"],
+            tags=_tags(row["reasons"], known),
         )
         for at, row in zip(stamps, rows, strict=True)
     ]
+
+
+def _tags(reasons: list[dict[str, Any]], known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    named = (known.get(reason["kind"], ()) for reason in reasons if reason["channel"] == "rule")
+    return tuple(dict.fromkeys(tag for tags in named for tag in tags))

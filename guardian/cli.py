@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from guardian import commands_dlq, commands_silence, texts
+from guardian import commands_dlq, commands_sigma, commands_silence, texts
 from guardian.errors import GuardianError, MachineError
 
 FOUND_WRONG, BAD_INPUT = 1, 2
@@ -288,6 +288,7 @@ def build(language: texts.Language) -> typer.Typer:
             Console().print(table(figures, language))
 
     app.add_typer(commands_dlq.build(language))
+    app.add_typer(commands_sigma.build(language))
     app.add_typer(commands_silence.build(language))
     return app
 

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field
 
 from guardian import route_settings, sink_settings, source_settings
 from guardian.errors import ConfigError, Problem
+from guardian.sigma_settings import Sigma, rule_texts
 from guardian.units import Bytes, Count, Few, LayerName, Port, Positive, Seconds, Share
 
 SUBJECT_TYPES: Final = tuple(
@@ -209,6 +210,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     engine: Engine = Engine()
     calibration: Calibration = Calibration()
     rules: Rules = Rules()
+    sigma: Sigma = Sigma()
     templates: Templates = Templates()
     forest: Forest = Forest()
     eoct: Eoct = Eoct()
@@ -223,7 +225,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     inhibitions: tuple[route_settings.Inhibition, ...] = ()
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all that can change a score: engine, calibration, rules, templates and layers.
+        """SHA-256 (hex) of all that can change a score: engine, calibration, rules (Sigma's by their texts), templates, layers.
 
         It stands in every alert, so that the alert can be derived again. Ports, sinks and languages are left out:
         they change no score, and an alert must keep its identity when the service moves to another port. So is when
@@ -233,33 +235,46 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def deciding(self) -> bytes:
         """That, as JSON: the same values give the same bytes."""
-        told = {
+        told: dict[str, Any] = {
             "engine": self.engine,
             "calibration": self.calibration,
             "rules": self.rules,
             "templates": self.templates,
             "layers": dict(sorted(self.layers.items())),
         }
+        if self.sigma.rules:
+            texts = msgspec.msgpack.encode(sorted(self.sigma.rules.items()))
+            told["sigma"] = {"rules": hashlib.sha256(texts).hexdigest(), "exclude": self.sigma.exclude}
         return msgspec.json.encode(told, order="deterministic")
 
     @classmethod
-    def from_deciding(cls, told: bytes | str) -> Config:
+    def from_deciding(cls, told: bytes | str, rules: Callable[[], dict[str, str]]) -> Config:
         """The configuration of ``deciding``, everything else by default.
 
+        Args:
+            told: what ``deciding`` gave.
+            rules: gives the texts of the Sigma rules, of which it holds the digest; asked only where there are some.
+
         Raises:
-            ValueError: it is none.
+            ValueError: it is none, or those are not the rules.
         """
         try:
             saved = msgspec.json.decode(told)
-            return cls(
+            named = saved.get("sigma")
+            exclude = msgspec.convert(named["exclude"], tuple[str, ...]) if named else ()
+            made = cls(
+                sigma=Sigma(rules=rules() if named else {}, exclude=exclude),
                 engine=msgspec.convert(saved["engine"], Engine),
                 calibration=msgspec.convert(saved["calibration"], Calibration),
                 rules=msgspec.convert(saved["rules"], Rules),
                 templates=msgspec.convert(saved["templates"], Templates),
                 layers=saved["layers"],
             )
-        except (KeyError, TypeError, msgspec.MsgspecError) as error:
+        except (AttributeError, KeyError, TypeError, msgspec.MsgspecError) as error:
             raise ValueError(f"its configuration cannot be read ({error})") from None
+        if named and msgspec.json.decode(made.deciding())["sigma"] != named:
+            raise ValueError("its Sigma rules are not those of its configuration")
+        return made
 
 
 _SECTIONS: Final = {
@@ -293,7 +308,14 @@ def load(path: str | Path) -> Config:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(file, [Problem("(file)", "a readable UTF-8 file", _reason(error))]) from None
-    return parse(text, file=file)
+    config = parse(text, file=file)
+    if not config.sigma.paths:
+        return config
+    problems: list[Problem] = []
+    rules = {**config.sigma.rules, **rule_texts(Path(path).parent, config.sigma.paths, problems)}
+    if problems:
+        raise ConfigError(file, problems)
+    return msgspec.structs.replace(config, sigma=msgspec.structs.replace(config.sigma, rules=rules))
 
 
 def parse(text: str, *, file: str = "guardian.toml") -> Config:

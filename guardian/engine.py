@@ -25,6 +25,7 @@ from guardian.frozen import Frozen, copied, from_bytes
 from guardian.levels import Level
 from guardian.names import Names, learn
 from guardian.segments import CHUNK, NO_WATERMARK, Cut
+from guardian.sigma import RuleChannel, texts_of
 from guardian.survey import Survey
 from guardian.templates import Miner
 from guardian.verdict import (
@@ -53,11 +54,16 @@ class Engine:
     """
 
     def __init__(self, config: Config, *, workers: int = 1) -> None:
-        """A new engine. ``workers`` threads score the roles; the bits do not depend on how many."""
+        """A new engine. ``workers`` threads score the roles; the bits do not depend on how many.
+
+        Raises:
+            RulesError: some of the configuration's Sigma rules cannot be loaded; all are listed.
+        """
         self.config = config
         self._pool = ThreadPoolExecutor(workers, "roles") if workers > 1 else None
         self._digest = config.digest()
         self._extract = Extractor(config)
+        self._rules = RuleChannel(config, self._extract.hash_names) if config.sigma.rules else None
         self._parameters = {role: roles.parameters(config, role) for role in ROLES}
         self._knots = (np.array(config.calibration.risk), np.array(config.calibration.score))
         limits = {
@@ -101,7 +107,7 @@ class Engine:
             SchemaError: the batch is not what EVENTS says. Nothing was learnt.
         """
         batch = self._miner.named(check_events(batch))
-        features = self._extract(batch)
+        features = self._extract(batch, self._rules(batch, self._names.kinds) if self._rules else None)
         scored = Scored(features)
         revised: list[Revised] = []
         windows: list[Window] = []
@@ -219,6 +225,8 @@ class Engine:
             for name, array in self._judges[role].arrays().items():
                 arrays[f"{role}/{name}"] = array
         arrays.update(self._miner.arrays())
+        if self._rules is not None:
+            arrays.update(self._rules.arrays())
         arrays["acknowledged"] = np.frombuffer(
             msgspec.msgpack.encode([(*subject, until) for subject, until in self._acknowledged.items()]),
             np.uint8,
@@ -243,7 +251,7 @@ class Engine:
         arrays, metadata = from_bytes(blob)
         if config is None:
             try:
-                config = Config.from_deciding(metadata["config"])
+                config = Config.from_deciding(metadata["config"], lambda: texts_of(arrays))
             except (KeyError, ValueError) as error:
                 raise StateError(f"damaged snapshot: {error}") from None
         engine = cls(config, workers=workers)
@@ -258,6 +266,8 @@ class Engine:
             except ValueError as error:
                 raise StateError(f"damaged snapshot: {error}") from None
         engine._miner.restore(arrays)
+        if engine._rules is not None:
+            engine._rules.restore(arrays)
         try:
             engine._names.restore(arrays)
             told = msgspec.msgpack.decode(

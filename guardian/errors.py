@@ -2,6 +2,7 @@
 
     GuardianError
     ├── ConfigError        guardian.toml does not say something usable; carries every problem at once
+    ├── RulesError         Sigma rules cannot be loaded; carries every reason at once
     ├── MapError           a MAP.toml does not describe an event
     ├── SchemaError        a record batch is not what EVENTS says
     ├── InputError         a file cannot be read as what it claims to be
@@ -53,6 +54,17 @@ class ConfigError(GuardianError):
 
     def __str__(self) -> str:
         return "\n".join(f"{self.file}: {problem}" for problem in self.problems)
+
+
+class RulesError(GuardianError):
+    """Sigma rules cannot be loaded. ``refused`` names file, title and reason of each."""
+
+    def __init__(self, refused: list[str]) -> None:
+        super().__init__(refused)
+        self.refused = refused
+
+    def __str__(self) -> str:
+        return "\n".join(self.refused)
 
 
 class MapError(GuardianError):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from guardian.config import Config
 from guardian.events import ROLES, Outcome, Signal
+from guardian.sigma import Ruled
 from scoring import kernels, seeds
 from scoring.layout import AUTH_FAILURE, FAILED, HONEYPOT, INJECTION, IS_ALERT, REQUEST, Columns
 
@@ -105,8 +106,8 @@ class Extractor:
         self._kinds = _Findings(_kind_findings)
         self._targets = _Findings(self._target_findings)
 
-    def __call__(self, batch: pa.RecordBatch) -> Features:
-        """The features of an EVENTS batch (as ``check_events`` returns it)."""
+    def __call__(self, batch: pa.RecordBatch, detected: Ruled | None = None) -> Features:
+        """The features of an EVENTS batch (as ``check_events`` returns it), with what detection rules say of it."""
         column = {name: batch.column(i) for i, name in enumerate(batch.schema.names)}
         ts_ns = column["ts"].cast(pa.int64()).to_numpy()
         signal = column["signal"].to_numpy()
@@ -129,6 +130,11 @@ class Extractor:
                 text_points, injects = _sentinel_points(column[name])
                 points = np.maximum(points, text_points)
                 flags |= np.where(injects, np.uint8(INJECTION), np.uint8(0))
+
+        rule = kind
+        if detected is not None:
+            rule = np.where(detected.points > points, detected.key, kind)
+            points = np.maximum(points, detected.points)
 
         verdict = (signal == Signal.ALERT) | (signal == Signal.XR) | ((signal == Signal.DECISION) & refused)
         judged = np.zeros(len(batch))
@@ -156,6 +162,7 @@ class Extractor:
                         judged=judged,
                         flags=flags,
                         layer=layer,
+                        rule=rule,
                     )
                 )
                 for role in ROLES

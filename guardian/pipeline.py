@@ -41,6 +41,7 @@ from guardian.engine import Engine
 from guardian.errors import BodyError, JournalError, MachineError
 from guardian.journal import Journal, Record
 from guardian.levels import Level, level_of
+from guardian.sigma import tags_of
 from guardian.snapshots import CURSOR, Snapshots
 from guardian.turnstile import Turnstile
 from guardian.verdict import Window
@@ -106,6 +107,7 @@ class Pipeline:
         self.failure: str = ""
         """Why nothing is scored any more; empty while all is well."""
         self._fed_at = self._told_at = time.monotonic()
+        self._tags = tags_of(config)
         workers = config.resources.worker_count()
         self._snapshots = Snapshots(
             folder / "snapshots",
@@ -306,7 +308,7 @@ class Pipeline:
                     verdict = self._engine.feed(step.slice(start, _PART))
                     self._fed_at = time.monotonic()
                 windows += verdict.windows
-                kept += alerts_from(verdict.alerts, synthetic=self._synthetic)
+                kept += alerts_from(verdict.alerts, synthetic=self._synthetic, tags=self._tags)
             if self._lake is not None:
                 self._lake.add(item.seq, windows)
         else:

@@ -125,6 +125,7 @@ COLUMNS_TYPE: Final = named(
     *(IN_F8 for _ in range(3)),
     IN_U1,
     array(types.int8, readonly=True),
+    IN_U8,
 )
 SCRATCH_TYPE: Final = named(Scratch, array(F8), array(I8), array(F8), array(F8))
 SCORES_TYPE: Final = named(
@@ -1156,7 +1157,8 @@ def score_role(
             entity["held_context"] = context
             entity["held_around"] = around
             if scored > behaved:
-                entity["rule_kind"] = kind_key
+                by_rule = _rule_level(columns.points[i]) == rule
+                entity["rule_kind"] = columns.rule[i] if by_rule else kind_key
                 entity["rule_event"] = running
         elif stands != entity["level"]:
             _sink(entity, held, now)

@@ -243,6 +243,8 @@ class Columns(NamedTuple):
     """The part of ``points`` that another tool's verdict gave; an acknowledgement silences it."""
     flags: NDArray[np.uint8]
     layer: NDArray[np.int8]
+    rule: NDArray[np.uint64]
+    """What a level that ``points`` alone give is named after: a detection rule, or else the kind."""
 
     def part(self, start: int, stop: int) -> Columns:
         """Some rows of it, without copying."""
