@@ -17,7 +17,6 @@ from guardian import texts
 from guardian.errors import ConfigError, Problem
 from guardian.sigma_settings import Sigma, rule_texts
 
-
 _SOME_REFUSED: Final = 1
 
 

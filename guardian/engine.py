@@ -66,11 +66,7 @@ class Engine:
         self._rules = RuleChannel(config, self._extract.hash_names) if config.sigma.rules else None
         self._parameters = {role: roles.parameters(config, role) for role in ROLES}
         self._knots = (np.array(config.calibration.risk), np.array(config.calibration.score))
-        limits = {
-            "entities": config.engine.max_entities,
-            "kinds": config.engine.max_kinds,
-            "pairs": config.engine.max_pairs,
-        }
+        limits = {table: getattr(config.engine, f"max_{table}") for table in ("entities", "kinds", "pairs")}
         self._limits = {
             role: limits | ({"steps": config.engine.max_steps} if role == "session" else {}) for role in ROLES
         }
