@@ -57,7 +57,8 @@ def rows(kind: type[msgspec.Struct]) -> Iterator[str]:
     """One line a setting."""
     hints = get_type_hints(kind, include_extras=True)
     for field in msgspec.structs.fields(kind):
-        default = "–" if field.required else f"`{msgspec.json.encode(field.default).decode()}`"
+        given = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        default = "–" if field.required else f"`{msgspec.json.encode(given).decode()}`"
         yield f"| `{field.name}` | {default} | {expected(hints[field.name])} |"
 
 

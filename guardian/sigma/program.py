@@ -246,7 +246,7 @@ def required(pattern: str) -> tuple[bytes, ...]:
     """Texts in lower case one of which stands in whatever a regular expression matches; none = unknown.
 
     >>> required("(?i)foo(bar|baz)+.*x")
-    (b'bar', b'baz')
+    (b'foo',)
     """
     # The parser of Python's own expressions; where it reads one in another way than RE2 would, it finds the same literals,
     # and what it cannot read has none.
