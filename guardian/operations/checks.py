@@ -96,6 +96,8 @@ def _lines(config: Config, folder: Path) -> Iterator[tuple[str, Callable[[], str
     yield "kernels", proofs.kernels
     yield "languages", proofs.languages
     yield "page", proofs.page
+    if config.sigma.rules:
+        yield "sigma", partial(proofs.detection_rules, config)
     for sink in config.sinks:
         yield f"sink:{sink.name}", partial(proofs.sink, sink)
     if config.telemetry.endpoint:

@@ -159,6 +159,13 @@ def kernels() -> str:
     return f"{len(kernels_of(*MODULES))}, {time.perf_counter() - started:.1f} s"
 
 
+def detection_rules(config: Config) -> str:
+    """Every detection rule that is not left out by name can be loaded."""
+    from guardian.sigma import Detector
+
+    return str(len(Detector(config).names))
+
+
 def languages() -> str:
     """Every text exists in every language."""
     areas = sorted(

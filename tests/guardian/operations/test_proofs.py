@@ -16,9 +16,10 @@ import pytest
 from exporters.msr.note import Signer
 from exporters.pseudonyms import Pseudonyms
 from guardian import texts
-from guardian.config import Journal, Ledger
-from guardian.errors import GuardianError, MachineError
+from guardian.config import Config, Journal, Ledger
+from guardian.errors import GuardianError, MachineError, RulesError
 from guardian.operations import proofs
+from guardian.sigma_settings import Sigma
 from guardian.sink_settings import File, Http, Nats, Redis, Relp, Splunk, Syslog
 
 unprivileged = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -131,6 +132,23 @@ def test_open_files(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(proofs.resource, "getrlimit", lambda _which: (256, 4096))
     with pytest.raises(MachineError, match="at least 1024, got 256"):
         proofs.open_files()
+
+
+RULE = """
+title: A shell
+id: 0b5d0a5e-7c1f-4f0a-9d4e-2f6a1f0c9b11
+logsource: {product: windows}
+detection:
+  found: {Image|endswith: powershell.exe}
+  condition: found
+level: high
+"""
+
+
+def test_detection_rules_load_or_the_checklist_says_which_do_not() -> None:
+    assert proofs.detection_rules(Config(sigma=Sigma(rules={"a.yml": RULE}))) == "1"
+    with pytest.raises(RulesError, match=r"b\.yml"):
+        proofs.detection_rules(Config(sigma=Sigma(rules={"b.yml": RULE.replace("found: {", "other: {")})))
 
 
 def test_kernels_compile_here():
