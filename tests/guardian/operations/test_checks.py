@@ -97,7 +97,8 @@ def test_a_failure_nobody_foresaw_is_a_line_too(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("language", texts.LANGUAGES)
 def test_each_line_has_its_text_and_what_to_do(tmp_path: Path, language: texts.Language):
     found = checks_of(
-        FREE + "[telemetry]\nendpoint='x'\n[[sinks]]\nname='a'\ntype='http'\nurl='http://127.0.0.1:9'",
+        FREE + "[telemetry]\nendpoint='x'\n[[sinks]]\nname='a'\ntype='http'\nurl='http://127.0.0.1:9'\n"
+        "[sigma.rules]\n'a.yml' = 'title: nothing else'",
         tmp_path,
         language,
     )
