@@ -273,6 +273,12 @@ def problems_across(sinks: tuple[Any, ...]) -> Iterator[Problem]:
         for first, second in _EITHER:
             if getattr(sink, first, "") and getattr(sink, second, ""):
                 yield Problem(f"{here}.{second}", f"only one of {first} and {second}", "both")
+        if isinstance(sink, Alertmanager) and sink.heartbeat_s:
+            yield Problem(
+                f"{here}.heartbeat_s",
+                "0: Alertmanager would tell a heartbeat again and again",
+                f"{sink.heartbeat_s:g}",
+            )
         if bool(getattr(sink, "cert_file", "")) != bool(getattr(sink, "key_file", "")):
             missing = "key_file" if sink.cert_file else "cert_file"
             yield Problem(

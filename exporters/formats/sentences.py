@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from exporters import own_alerts
 from exporters.alert import Alert
 from guardian import texts
 from guardian.decisions.record import iso
@@ -16,6 +17,8 @@ _ROLES: Final = frozenset({"actor", "address", "target", "session"})
 
 def title(alert: Alert, language: Language) -> str:
     """One line: what happened, to what kind of entity. Names nobody."""
+    if own := _own(alert):
+        return texts.text(own, language)
     return texts.text(
         f"alerts.{'title' if alert.activity == 'open' else alert.activity}",
         language,
@@ -28,6 +31,8 @@ def title(alert: Alert, language: Language) -> str:
 
 def description(alert: Alert, language: Language) -> str:
     """Why, and what a reader must know beside it."""
+    if own := _own(alert):
+        return texts.text(f"{own}_why", language)
     told = []
     if alert.activity == "resolved":
         told.append(texts.text("alerts.over", language, at=iso(alert.created_at)))
@@ -41,6 +46,15 @@ def description(alert: Alert, language: Language) -> str:
     if alert.synthetic:
         told.append(texts.text("alerts.synthetic", language))
     return " ".join(told) or title(alert, language)
+
+
+def _own(alert: Alert) -> str:
+    """The text of what Guardian says about its own delivery; empty when it says something else."""
+    if alert.config != own_alerts.CHANNEL or not alert.reasons:
+        return ""
+    if alert.reasons[0]["kind"] == own_alerts.BEAT:
+        return "alerts.heartbeat"
+    return "alerts.works_again" if alert.activity == "resolved" else "alerts.held"
 
 
 def _reasons(alert: Alert, language: Language) -> str:

@@ -61,6 +61,10 @@ def test_a_sink_changes_no_score() -> None:
             sink("relp", more='cert_file = "c.pem"'),
             "sinks[0].key_file: expected a value: a certificate needs",
         ),
+        (
+            sink("alertmanager", more="heartbeat_s = 60"),
+            "sinks[0].heartbeat_s: expected 0: Alertmanager would tell a heartbeat again and again, got 60",
+        ),
         (sink("http", more='format = "xml"'), "sinks[0].format: expected one of ocsf"),
         (sink("syslog", more="token_env = 'A'"), "sinks[0].token_env: expected one of"),
     ],

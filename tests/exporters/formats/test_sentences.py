@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporters import own_alerts
 from exporters.alert import Alert
 from exporters.formats.sentences import description, title
+from guardian import texts
 from guardian.events import CHANNELS, CONTEXT
 from guardian.texts import LANGUAGES, Language
 from tests.twins_forms import alerts
@@ -27,6 +29,18 @@ TITLES = {
 @pytest.mark.parametrize(("told", "language"), TITLES)
 def test_titles(steps: dict[str, Alert], told: str, language: Language) -> None:
     assert title(steps[told], language) == TITLES[told, language]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_guardian_says_about_its_own_delivery(language: Language) -> None:
+    at = 10**18
+    for told, key in (
+        (own_alerts.held("siem", at), "held"),
+        (own_alerts.works_again("siem", at, "ab" * 16), "works_again"),
+        (own_alerts.heartbeat("siem", at), "heartbeat"),
+    ):
+        assert title(told, language) == texts.text(f"alerts.{key}", language)
+        assert description(told, language) == texts.text(f"alerts.{key}_why", language)
 
 
 def test_a_summary_tells_its_number_and_since_when(steps: dict[str, Alert]) -> None:
