@@ -203,6 +203,26 @@ async def test_a_stream_that_somebody_deletes(server: Server, client: Redis, cou
     assert [record.body for record in run.records] == [b"a", b"b"]
 
 
+async def test_a_cancellation_that_the_library_swallows(
+    server: Server, count: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, reached = made(server, count), asyncio.Event()
+
+    async def swallowing(*_: object) -> tuple[bytes, None]:
+        reached.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return b"", None
+
+    monkeypatch.setattr(source, "_next", swallowing)
+    task = asyncio.create_task(taken(source, 1))
+    await reached.wait()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=20)
+    assert done
+    assert task.cancelled()
+
+
 async def test_a_server_that_goes_and_comes_back(tmp_path: Path, count: Count) -> None:
     own = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     client = Redis.from_url(own.url)
