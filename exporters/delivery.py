@@ -175,7 +175,8 @@ class Worker:
                 return
             if wait > 0.0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), wait)
+                    async with asyncio.timeout(wait):
+                        await self._wake.wait()
 
     # -- what is sent ------------------------------------------------------------------------------------------------
 

@@ -93,7 +93,8 @@ class Sender:
     async def rest(self, seconds: float) -> None:
         """Wait, but not past ``stop``."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
 
     async def _hang_up(self) -> None:
         if self._xr is not None:

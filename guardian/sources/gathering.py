@@ -43,7 +43,8 @@ class Gathering:
         rest = self._taken_at + GATHER_S - loop.time()
         if rest > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._enough.wait(), rest)
+                async with asyncio.timeout(rest):  # not wait_for, which may drop a cancellation (Python 3.11)
+                    await self._enough.wait()
         self._taken_at = loop.time()
 
 
