@@ -213,7 +213,11 @@ class Connection(asyncio.Protocol):
 
     def _unacknowledged(self) -> int:
         """Bytes in the kernel's send queue (SIOCOUTQ)."""
-        (count,) = struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+        descriptor = self._sock.fileno()
+        if descriptor < 0:
+            # uvloop closes it a turn before it says that the connection is over, when TLS breaks off.
+            raise ConnectionResetError("the connection broke off")
+        (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
         return int(count)
 
     def _end(self, error: Exception | None) -> None:

@@ -22,7 +22,7 @@ import pytest
 from tests.alerts.mutants import Mutant, mutants
 from tests.alerts.rule_files import RULES, Rule, asked_of, needed, needs_promtool, promtool, rules_text
 
-SAMPLE: Final = 300
+SAMPLE: Final = 120
 SEED: Final = 5
 _BATCH: Final = 40
 

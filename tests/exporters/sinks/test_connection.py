@@ -135,6 +135,21 @@ async def test_bytes_that_nobody_reads_are_not_acknowledged() -> None:
         connection.abort()
 
 
+async def test_a_socket_that_is_closed_before_anybody_is_told() -> None:
+    """As uvloop does when TLS breaks off."""
+
+    async def quiet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serving(quiet) as port:
+        connection = await opened(port)
+        connection._sock = socket.socket()
+        connection._sock.close()
+        with pytest.raises(ConnectionResetError, match="broke off"):
+            await connection.acknowledged()
+        connection.abort()
+
+
 @pytest.mark.parametrize("tls", [False, True])
 async def test_an_end_in_order_leaves_nothing_behind(tls: bool, certificates: Certificates) -> None:
     got: list[int] = []
